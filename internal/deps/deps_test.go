@@ -135,6 +135,9 @@ func load(t *testing.T) (*tree, []*rule) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if source.packages["internal/deps"] == nil {
+		t.Fatal("the module's source is not here: nothing was checked")
+	}
 	return source, rules
 }
 
