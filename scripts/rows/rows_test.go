@@ -42,7 +42,7 @@ func (s suite) TestZ3_Method() {}
 		"A13|TestF02_A13_Kills|b/x_test.go:8|300 of 10000 kills; full in make soak",
 		"F-02|TestF02_A13_Kills|b/x_test.go:8|300 of 10000 kills; full in make soak",
 		"T-02|TestT02_HostileCSR|b/x_test.go:3|",
-		"T-13|FuzzT13_Packet|b/x_test.go:10|",
+		"T-13|FuzzT13_Packet|b/x_test.go:10|10 s a target; full in make soak",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ledger (-want +got):\n%s", diff)

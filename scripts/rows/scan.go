@@ -111,12 +111,19 @@ func scanFile(name string, text []byte) ([]entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", place, f.Name.Name, err)
 		}
+		if reduced == "" && strings.HasPrefix(f.Name.Name, "Fuzz") {
+			reduced = fuzzReduced
+		}
 		for _, r := range rowsOf(f.Name.Name) {
 			out = append(out, entry{r, f.Name.Name, place, reduced})
 		}
 	}
 	return out, nil
 }
+
+// fuzzReduced is what make test and .ci/run do with a fuzz target: the rows ask
+// for numbers of executions.
+const fuzzReduced = "10 s a target; full in make soak"
 
 const directive = "//re6st:reduced"
 

@@ -1,0 +1,67 @@
+# make builds the two programs; make help names the rest. Debian 12 or newer
+# with Go is enough: what else is needed is installed when make runs as root.
+
+GO      ?= go
+# The version control stamp needs git to trust the directory, which it does not
+# for another user's clone: builds must not depend on that.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+BUILD    = $(GO) build -trimpath
+BIN      = $(CURDIR)/bin
+# Tests of real packets: they share two cores badly, so each has them alone.
+LAB      = ./internal/lab ./internal/e2e
+MINUTES ?= 14m
+
+.PHONY: all build test unit lab soak demo bench rows lint fuzz test-kernel setup clean help
+
+all: build
+
+build: ## build bin/re6stregistry and bin/re6stnode
+	@scripts/setup build
+	CGO_ENABLED=0 $(BUILD) -o bin/re6stnode ./cmd/node
+	CGO_ENABLED=1 $(BUILD) -o bin/re6stregistry ./cmd/registry
+
+setup: ## install the Debian packages that the tests need
+	@scripts/setup test
+
+test: setup build ## all tests: pure ones and edges with -race, then the lab with real programs
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -race -timeout=$(MINUTES) $$($(GO) list ./... | grep -vE '/internal/(lab|e2e)$$') \
+		-- -p=1 -timeout=$(MINUTES) $$($(GO) list $(LAB))
+
+unit: ## the tests without the lab, without -race: the quick round
+	@$(GO) run ./scripts/verdict -timeout=$(MINUTES) $$($(GO) list ./... | grep -vE '/internal/(lab|e2e)$$')
+
+lab: setup build ## the lab alone
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=$(MINUTES) $$($(GO) list $(LAB))
+
+soak: setup build ## the full counts of the rows: hours
+	RE6ST_SOAK=1 RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=24h ./...
+	scripts/fuzz 100000000x
+	RE6ST_SOAK=1 RE6ST_LANE_SECONDS=7200 scripts/kernel-lane
+
+demo: setup build ## a mesh in namespaces on this machine, and what it does
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/demo
+
+bench: setup build ## the figures of docs/benchmarks.md
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench
+
+rows: ## the ledger: which row is shown by which test, full or reduced
+	@$(GO) run ./scripts/rows
+
+lint: ## go vet, staticcheck, gofumpt
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@bad=$$(find . -name '*.go' -not -path './build/*' -not -path './.git/*' | xargs $(GO) tool gofumpt -l); \
+		test -z "$$bad" || { echo "not as gofumpt writes it:" $$bad; exit 1; }
+	@for f in .ci/run scripts/setup scripts/fuzz scripts/kernel-lane; do bash -n $$f || exit 1; done
+
+fuzz: ## each fuzz target for 10 s
+	@scripts/fuzz 10s
+
+test-kernel: setup build ## named tests again with kernel WireGuard, on Debian's kernel under QEMU
+	@scripts/kernel-lane
+
+clean: ## remove what make made
+	rm -rf bin build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
