@@ -43,7 +43,7 @@ type Route struct {
 	Gateway  netip.Addr   // zero: on the link, or Type has none
 	Ifindex  int          // 0 unless Unicast
 	Type     RouteType
-	Priority uint32 // the kernel's metric; for IPv6 zero means 1024
+	Priority uint32 // the kernel's metric; zero means 1024, as for IPv6 it does in the kernel
 	Table    uint32
 	Protocol uint8 // zero means Protocol
 }
@@ -100,9 +100,10 @@ func (r Route) key() routeKey {
 	return routeKey{dst: r.Dst, src: r.Src, priority: r.Priority, table: r.Table}
 }
 
-// defaultPriority6 is IP6_RT_PRIO_USER: what the kernel takes for an IPv6 route
-// without a metric, and says in its dumps.
-const defaultPriority6 = 1024
+// defaultPriority is IP6_RT_PRIO_USER: what the kernel takes for an IPv6 route
+// without a metric, and says in its dumps. IPv4 gets the same, so that a throw
+// route of priority 1 wins in both families.
+const defaultPriority = 1024
 
 // normal is the route as the kernel will say it in a dump, so that wanted and
 // found routes compare equal.
@@ -114,8 +115,8 @@ func (r Route) normal() Route {
 			r.Src = netip.Prefix{}
 		}
 	}
-	if r.Dst.Addr().Is6() && r.Priority == 0 {
-		r.Priority = defaultPriority6
+	if r.Priority == 0 {
+		r.Priority = defaultPriority
 	}
 	if r.Protocol == 0 {
 		r.Protocol = Protocol

@@ -1,0 +1,97 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventGroups are the multicast groups that tell of what we keep.
+var eventGroups = []uint{
+	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF, // forwarding
+}
+
+const (
+	eventBuffer    = 4 << 20 // the kernel drops events, and says ENOBUFS, when it is full
+	eventsAtOnce   = 4096    // datagrams drained before acting
+	newNetconfKind = 80      // RTM_NEWNETCONF
+)
+
+// eventSocket only listens.
+type eventSocket struct {
+	file   *os.File
+	raw    syscall.RawConn
+	buffer []byte // owned by the one reader
+}
+
+func openEvents() (*eventSocket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening a netlink socket for events: %w", err)
+	}
+	var groups uint32
+	for _, g := range eventGroups {
+		groups |= 1 << (g - 1)
+	}
+	// Forcing needs privilege; a small buffer only means more full listings.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listening to netlink events: %w", err)
+	}
+	s := &eventSocket{file: os.NewFile(uintptr(fd), "netlink events"), buffer: make([]byte, receiveBytes)}
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *eventSocket) close() error { return s.file.Close() }
+
+// wake makes a waiting collect return.
+func (s *eventSocket) wake() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }
+
+// waitUntil bounds the next collect.
+func (s *eventSocket) waitUntil(t time.Time) error { return s.file.SetReadDeadline(t) }
+
+// collect waits for events and hands over all that are there. Its error is
+// unix.ENOBUFS where the kernel dropped some, os.ErrDeadlineExceeded where none
+// came in time.
+func (s *eventSocket) collect(f func(header, []byte) error) error {
+	var failed error
+	count := 0
+	err := s.raw.Read(func(fd uintptr) bool {
+		for count < eventsAtOnce {
+			n, from, err := unix.Recvfrom(int(fd), s.buffer, 0)
+			switch {
+			case err == unix.EINTR:
+				continue
+			case err == unix.EAGAIN:
+				return count > 0
+			case err != nil:
+				failed = err
+				return true
+			}
+			count++
+			if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
+				continue // not the kernel
+			}
+			if err := eachMessage(s.buffer[:n], f); err != nil {
+				failed = err
+				return true
+			}
+		}
+		return true
+	})
+	return errors.Join(err, failed)
+}

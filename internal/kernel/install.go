@@ -1,0 +1,258 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Installed is what a node has in the kernel beside the routes of the mesh.
+type Installed struct {
+	host     *Host
+	plan     Plan
+	undoFile string
+	claim    *claim
+
+	mu        sync.Mutex
+	undo      undo    // as on disk
+	announced []uint8 // families with announced prefixes
+	throws    []Route // installed for the on-link prefixes of now
+	removed   bool
+}
+
+// installedSlot is how Watch finds what to keep.
+type installedSlot struct {
+	mu  sync.Mutex
+	now *Installed
+}
+
+func (s *installedSlot) get() *Installed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *installedSlot) swap(from, to *Installed) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now != from {
+		return false
+	}
+	s.now = to
+	return true
+}
+
+// Install puts the plan into the kernel, after taking away what a dead
+// predecessor left. Everything that is changed stands in undoFile before. On an
+// error nothing stays. A Host has one Installed at a time.
+//
+// The order is such that no packet of the mesh can leak at any moment: first
+// the guards, then the rules that lead to them, then the address.
+func (h *Host) Install(p Plan, undoFile string) (*Installed, error) {
+	p = p.withDefaults()
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("preparing the kernel: %w", err)
+	}
+	c, err := takeClaim(p)
+	if err != nil {
+		return nil, err
+	}
+	i := &Installed{host: h, plan: p, undoFile: undoFile, claim: c}
+	if err := h.clean(p, undoFile); err != nil {
+		c.release()
+		return nil, fmt.Errorf("removing what an earlier run left: %w", err)
+	}
+	if !h.installed.swap(nil, i) {
+		c.release()
+		return nil, errors.New("preparing the kernel: done already with this handle")
+	}
+	if err := i.install(); err != nil {
+		return nil, errors.Join(hinted(err), i.Remove())
+	}
+	return i, nil
+}
+
+func hinted(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w (changing tables, rules and sysctls needs root)", err)
+	}
+	return err
+}
+
+func (i *Installed) install() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.undo = undo{Version: undoVersion, Instance: i.plan.InstanceID, Table: i.plan.Table, RulePriority: i.plan.RulePriority, Interface: i.plan.Interface}
+	if i.plan.Address.IsValid() {
+		there, err := i.host.hasAddress(i.plan.Interface, i.plan.Address)
+		if err != nil {
+			return fmt.Errorf("preparing the interface of the node's address: %w", err)
+		}
+		if !there {
+			i.undo.Address = i.plan.Address
+		}
+	}
+	if err := i.undo.write(i.undoFile); err != nil {
+		return err
+	}
+	if _, err := i.syncSysctlsLocked(); err != nil {
+		return err
+	}
+	if err := i.addGuardsLocked(); err != nil {
+		return err
+	}
+	if _, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.announced)); err != nil {
+		return err
+	}
+	if i.undo.Address.IsValid() {
+		return i.host.addAddress(i.plan.Interface, i.plan.Address)
+	}
+	return nil
+}
+
+func (i *Installed) addGuardsLocked() error {
+	var changes []RouteChange
+	for _, r := range i.plan.guards() {
+		changes = append(changes, RouteChange{Route: r})
+	}
+	if err := errors.Join(i.host.Apply(changes)...); err != nil {
+		return err
+	}
+	return i.syncThrowsLocked()
+}
+
+// syncThrowsLocked makes the throw routes match the on-link prefixes of now.
+func (i *Installed) syncThrowsLocked() error {
+	onLink, err := i.host.onLinkPrefixes()
+	if err != nil {
+		return err
+	}
+	want := i.plan.throws(onLink)
+	var changes []RouteChange
+	for _, r := range i.throws {
+		if !slices.Contains(want, r) {
+			changes = append(changes, RouteChange{Route: r, Delete: true})
+		}
+	}
+	for _, r := range want {
+		if !slices.Contains(i.throws, r) {
+			changes = append(changes, RouteChange{Route: r})
+		}
+	}
+	i.throws = want
+	return errors.Join(i.host.Apply(changes)...)
+}
+
+// onLinkPrefixes are those that the main table reaches without a gateway, by an
+// interface that is no tunnel of ours.
+func (h *Host) onLinkPrefixes() ([]netip.Prefix, error) {
+	found, err := h.dumpRoutes(tableMain)
+	if err != nil {
+		return nil, err
+	}
+	links, err := h.Links()
+	if err != nil {
+		return nil, err
+	}
+	real := make(map[int]bool, len(links))
+	for _, l := range links {
+		real[l.Index] = !l.Loopback && !isOurLink(l.Name)
+	}
+	var all []netip.Prefix
+	for _, f := range found {
+		if f.isOnLink() && real[f.Ifindex] && !slices.Contains(all, f.Dst) {
+			all = append(all, f.Dst)
+		}
+	}
+	return all, nil
+}
+
+func (f foundRoute) isOnLink() bool {
+	return f.rtn == unix.RTN_UNICAST && !f.many && !f.Gateway.IsValid() && f.Protocol != Protocol
+}
+
+// SetAnnounced says which prefixes the mesh carries beside its own, so that the
+// rules that lead to them stand in the families that have some.
+func (i *Installed) SetAnnounced(prefixes []netip.Prefix) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.removed {
+		return nil
+	}
+	i.announced = nil
+	for _, p := range prefixes {
+		if f := family(p.Addr()); !slices.Contains(i.announced, f) {
+			i.announced = append(i.announced, f)
+		}
+	}
+	_, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.announced))
+	return err
+}
+
+// syncSysctlsLocked changes what is not yet as it must be; the old values are on
+// disk before.
+func (i *Installed) syncSysctlsLocked() (changed []sysctlUndo, err error) {
+	plan, err := sysctlPlan(slices.Contains(i.plan.families(), unix.AF_INET), i.undo.Sysctls)
+	if err != nil || len(plan) == 0 {
+		return nil, err
+	}
+	for _, u := range plan {
+		n := slices.IndexFunc(i.undo.Sysctls, func(k sysctlUndo) bool { return k.Name == u.Name })
+		if n >= 0 {
+			i.undo.Sysctls[n] = u // someone set it back: that is now the old value
+			continue
+		}
+		i.undo.Sysctls = append(i.undo.Sysctls, u)
+	}
+	if err := i.undo.write(i.undoFile); err != nil {
+		return nil, err
+	}
+	for _, u := range plan {
+		if err := SetSysctl(u.Name, u.New); err != nil {
+			return nil, err
+		}
+	}
+	return plan, nil
+}
+
+// Remove takes everything away, routes given to Apply in our table included,
+// and puts the sysctls back. It may be called again where it failed.
+func (i *Installed) Remove() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.removed {
+		return nil
+	}
+	h := i.host
+	h.installed.swap(i, nil) // Watch lets go
+	err := errors.Join(
+		i.undo.apply(h),
+		h.forget(i.plan.Table),
+	)
+	if err != nil {
+		return fmt.Errorf("taking back what was put into the kernel: %w", err)
+	}
+	if err := removeFile(i.undoFile); err != nil {
+		return fmt.Errorf("taking back what was put into the kernel: %w", err)
+	}
+	i.removed = true
+	i.claim.release()
+	return nil
+}
+
+// forget deletes the wanted routes of a table, and wants them no more.
+func (h *Host) forget(table uint32) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var changes []RouteChange
+	for _, r := range h.wanted {
+		if r.Table == table {
+			changes = append(changes, RouteChange{Route: r, Delete: true})
+		}
+	}
+	return errors.Join(h.applyLocked(changes)...)
+}

@@ -1,0 +1,177 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	resyncInterval = 60 * time.Second
+	// repairPause bounds how fast we fight with a program that keeps removing.
+	repairPause = 50 * time.Millisecond
+	// dirtyMax is where a full listing becomes cheaper than single repairs.
+	dirtyMax = 1024
+)
+
+// dirt is what events say may no longer be as wanted.
+type dirt struct {
+	all       bool
+	routes    map[routeKey]bool
+	rules     bool
+	addresses bool
+	onLink    bool
+	sysctls   bool
+}
+
+func (d *dirt) any() bool {
+	return d.all || len(d.routes) > 0 || d.rules || d.addresses || d.onLink || d.sysctls
+}
+
+func (d *dirt) route(k routeKey) {
+	if d.routes == nil {
+		d.routes = make(map[routeKey]bool)
+	}
+	d.routes[k] = true
+	d.all = d.all || len(d.routes) > dirtyMax
+}
+
+// Watch keeps routes, rules, address and sysctls as wanted and tells subscribers
+// of links, until ctx ends (then it returns nil). It acts on events within
+// milliseconds, compares everything each minute, and at once when the kernel
+// says that events were lost. One Watch runs at a time.
+func (h *Host) Watch(ctx context.Context, log *slog.Logger) error {
+	stop := context.AfterFunc(ctx, h.events.wake)
+	defer stop()
+	d := &dirt{all: true}
+	var next time.Time
+	for {
+		if d.all {
+			next = time.Now().Add(resyncInterval)
+		}
+		if d.any() && h.repair(d, log) {
+			pause(ctx, repairPause)
+		}
+		if err := h.events.waitUntil(next); err != nil {
+			return fmt.Errorf("watching the kernel's tables: %w", err)
+		}
+		// After waitUntil: or the wake-up could come before it and be lost.
+		if ctx.Err() != nil {
+			return nil
+		}
+		d = &dirt{}
+		err := h.events.collect(func(hd header, body []byte) error { return h.heed(d, hd, body) })
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ENOBUFS):
+			d.all = true
+		case errors.Is(err, errMessage):
+			log.Warn("reading a netlink event", "err", err)
+			d.all = true
+		case err != nil:
+			return fmt.Errorf("watching the kernel's tables: %w", err)
+		}
+	}
+}
+
+// Watch is Host.Watch.
+func (i *Installed) Watch(ctx context.Context, log *slog.Logger) error {
+	return i.host.Watch(ctx, log)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// heed notes what an event may have spoilt.
+func (h *Host) heed(d *dirt, hd header, body []byte) error {
+	switch hd.kind {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return h.heedLink(d, hd.kind == unix.RTM_DELLINK, body)
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if hd.port == h.socket.port {
+			return nil // our own doing
+		}
+		return h.heedRoute(d, hd.kind == unix.RTM_DELROUTE, body)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		d.rules = d.rules || hd.port != h.socket.port
+	case unix.RTM_DELADDR:
+		d.addresses = true
+	case newNetconfKind:
+		d.sysctls = true
+	}
+	return nil
+}
+
+func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
+	// A bridge tells of its ports with family AF_BRIDGE, and their removal from
+	// it with RTM_DELLINK: that is not the end of the link.
+	if len(body) > 0 && body[0] != unix.AF_UNSPEC {
+		return nil
+	}
+	l, err := parseLink(body)
+	if err != nil {
+		return err
+	}
+	if !h.subscribers.tell(LinkEvent{Link: l, Removed: removed}) {
+		return nil
+	}
+	d.sysctls = d.sysctls || !isOurLink(l.Name) // a new one may heed advertisements
+	if i := h.installed.get(); i != nil && i.plan.Interface == l.Name {
+		d.addresses = true
+	}
+	// IPv4 routes go with their link without an event, and come back with no one.
+	d.all = d.all || h.uses(l.Index)
+	return nil
+}
+
+// uses says whether a wanted route goes by the link.
+func (h *Host) uses(index int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.wanted {
+		if r.Ifindex == index {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
+	f, err := parseRoute(body)
+	if err != nil {
+		return err
+	}
+	if f.cloned {
+		return nil
+	}
+	i := h.installed.get()
+	if f.Table == tableMain && i != nil && i.plan.inside(f.Dst) {
+		d.onLink = true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	want, wanted := h.wanted[f.key()]
+	switch {
+	case wanted && (removed || f.many || f.Route != want):
+		d.route(f.key())
+	case !wanted && !removed && i != nil && f.isStray(i.plan.Table):
+		d.route(f.key())
+	}
+	return nil
+}
+
+// isStray: it bears our mark in our table, and we do not know it. In the main
+// table it may be another Babel router's.
+func (f foundRoute) isStray(table uint32) bool {
+	return f.Protocol == Protocol && f.Table == table && table != tableMain
+}
