@@ -20,7 +20,7 @@ func TestT02_HostileCSR(t *testing.T) {}
 //re6st:reduced 300 of 10000 kills; full in make soak
 func TestF02_A13_Kills(t *testing.T) {}
 
-func FuzzT13_Packet(f *testing.F) {}
+	func FuzzT13_Packet(f *testing.F) {}
 
 func TestA1Plain(t *testing.T) {}
 
