@@ -1,0 +1,79 @@
+package tunnel
+
+import (
+	"time"
+
+	"re6st/tunnel/control"
+)
+
+// Tunnels on demand spare the relays. They gain little latency in a mesh that is well chosen, so they are few, and there
+// must be much traffic for a while.
+const (
+	demandOpenRate  = 125_000.0 // bytes per second: 1 Mbit/s
+	demandCloseRate = demandOpenRate / 10
+	demandOpenWait  = 5 * time.Second
+	demandCloseWait = time.Minute
+	demandMax       = 4
+)
+
+// demandSince is since when a destination's traffic is on one side of the threshold.
+type demandSince struct {
+	high  bool
+	since time.Time
+	due   time.Time // when this is long enough to act; zero once it was acted upon
+}
+
+// onDemand opens tunnels to the destinations that carry most, and closes those that no longer do.
+func (s *Selector) onDemand(v *view) {
+	rate := make(map[PeerID]float64, len(v.Demand))
+	for _, d := range v.Demand {
+		rate[d.Peer] = d.BytesPerSecond
+	}
+	held := 0
+	for _, o := range v.Own {
+		if o.Reason != control.Demand {
+			continue
+		}
+		held++
+		if s.lasts(v.now, o.Peer, false, rate[o.Peer] < demandCloseRate, demandCloseWait) {
+			v.decision.Close = append(v.decision.Close, o.Peer)
+		}
+	}
+	for p := range s.demand {
+		if _, ok := rate[p]; !ok && s.demand[p].high {
+			delete(s.demand, p)
+		}
+	}
+	eligible := make(map[PeerID]bool)
+	if len(v.Demand) > 0 {
+		for _, p := range v.eligible() {
+			eligible[p] = true
+		}
+	}
+	for _, d := range v.Demand {
+		lasts := s.lasts(v.now, d.Peer, true, eligible[d.Peer] && d.BytesPerSecond >= demandOpenRate, demandOpenWait)
+		if lasts && held < demandMax {
+			held++
+			v.open(d.Peer, control.Demand, PeerID{})
+		}
+	}
+}
+
+// lasts is true when a condition has held for a while, once for each time that it begins to.
+func (s *Selector) lasts(now time.Time, p PeerID, high, holds bool, wait time.Duration) bool {
+	x, ok := s.demand[p]
+	switch {
+	case ok && x.high != high && holds, !ok && holds:
+		s.demand[p] = demandSince{high: high, since: now, due: now.Add(wait)}
+		return false
+	case !holds:
+		if ok && x.high == high {
+			delete(s.demand, p)
+		}
+		return false
+	case x.due.IsZero() || now.Before(x.due):
+		return false
+	}
+	delete(s.demand, p)
+	return true
+}
