@@ -1,0 +1,233 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CaptureArgs say what is allowed where.
+type CaptureArgs struct {
+	// Tunnel begins the names of interfaces on which only the mesh's own
+	// addresses may be seen; all others but lo are underlay.
+	Tunnel string
+	Mesh   []netip.Prefix
+	// OuterPorts are UDP ports that carry tunnels, and so must not be seen
+	// inside of one.
+	OuterPorts [2]uint16
+	// Secrets must not be seen on the underlay: label to bytes.
+	Secrets map[string][]byte
+}
+
+// CaptureReply is what was seen.
+type CaptureReply struct {
+	Underlay, Inner uint64 // packets looked at
+	Dropped         uint64 // packets that the kernel could not give us
+	Offences        uint64
+	Examples        []string // the first of them
+}
+
+// examplesMax bounds the report.
+const examplesMax = 10
+
+// captureBuffer is large because a loaded machine schedules the agent late.
+const captureBuffer = 16 << 20
+
+// CaptureStart begins to look at every packet of the host.
+func (a *Agent) CaptureStart(args CaptureArgs, _ *struct{}) error {
+	// Cooked: starts at the network layer on every kind of interface.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
+	if err != nil {
+		return fmt.Errorf("opening a packet socket: %w", err)
+	}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureBuffer)
+	tv := unix.NsecToTimeval(int64(200 * time.Millisecond))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	c := &capture{args: args, fd: fd, stop: make(chan struct{}), done: make(chan struct{}), names: map[int]string{}}
+	go c.run()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.capture != nil {
+		a.capture.end()
+	}
+	a.capture = c
+	return nil
+}
+
+// CaptureStop ends it and reports.
+func (a *Agent) CaptureStop(_ struct{}, reply *CaptureReply) error {
+	a.mu.Lock()
+	c := a.capture
+	a.capture = nil
+	a.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("nothing is being captured")
+	}
+	*reply = c.end()
+	return nil
+}
+
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
+
+// capture's fields belong to its goroutine until done is closed.
+type capture struct {
+	args       CaptureArgs
+	fd         int
+	stop, done chan struct{}
+	once       sync.Once
+	names      map[int]string // interfaces by index; those that are gone too
+	report     CaptureReply
+}
+
+func (c *capture) end() CaptureReply {
+	c.once.Do(func() { close(c.stop) })
+	<-c.done
+	return c.report
+}
+
+func (c *capture) run() {
+	defer close(c.done)
+	defer unix.Close(c.fd)
+	buf := make([]byte, 65536)
+	for {
+		select {
+		case <-c.stop:
+			if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+				c.report.Dropped = uint64(s.Drops)
+			}
+			return
+		default:
+		}
+		n, from, err := unix.Recvfrom(c.fd, buf, 0)
+		if err != nil {
+			continue // the time-out that lets us look at stop
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
+			c.look(c.name(ll.Ifindex), buf[:n])
+		}
+	}
+}
+
+func (c *capture) name(index int) string {
+	if name, ok := c.names[index]; ok {
+		return name
+	}
+	ifc, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return "" // gone before we could ask; what it was cannot be told
+	}
+	c.names[index] = ifc.Name
+	return ifc.Name
+}
+
+func (c *capture) look(name string, packet []byte) {
+	switch {
+	case name == "" || name == "lo":
+	case strings.HasPrefix(name, c.args.Tunnel):
+		c.report.Inner++
+		if what := c.args.judgeInner(packet); what != "" {
+			c.offence(name, what)
+		}
+	default:
+		c.report.Underlay++
+		if what := c.args.judgeOuter(packet); what != "" {
+			c.offence(name, what)
+		}
+	}
+}
+
+func (c *capture) offence(name, what string) {
+	c.report.Offences++
+	if len(c.report.Examples) < examplesMax {
+		c.report.Examples = append(c.report.Examples, name+": "+what)
+	}
+}
+
+// judgeInner says what is wrong with a packet inside the mesh.
+func (c *CaptureArgs) judgeInner(packet []byte) string {
+	p, ok := parsePacket(packet)
+	if !ok {
+		return fmt.Sprintf("not IP: % x", packet[:min(len(packet), 16)])
+	}
+	if !c.isInner(p.src) || !c.isInner(p.dst) {
+		return "outer packet inside the mesh: " + p.String()
+	}
+	isTunnel := func(port uint16) bool { return port >= c.OuterPorts[0] && port <= c.OuterPorts[1] && port != 0 }
+	if p.protocol == unix.IPPROTO_UDP && (isTunnel(p.sport) && isTunnel(p.dport)) {
+		return "tunnel inside a tunnel: " + p.String()
+	}
+	return ""
+}
+
+func (c *CaptureArgs) isInner(a netip.Addr) bool {
+	if a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+		return true
+	}
+	for _, p := range c.Mesh {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// babelPort is RFC 8966's.
+const babelPort = 6696
+
+// judgeOuter says what is wrong with a packet of the underlay.
+func (c *CaptureArgs) judgeOuter(packet []byte) string {
+	for label, secret := range c.Secrets {
+		if bytes.Contains(packet, secret) {
+			p, _ := parsePacket(packet)
+			return label + " in clear: " + p.String()
+		}
+	}
+	p, ok := parsePacket(packet)
+	if ok && p.protocol == unix.IPPROTO_UDP && (p.sport == babelPort || p.dport == babelPort) {
+		return "Babel in clear: " + p.String()
+	}
+	return ""
+}
+
+// packet is what matters of an IP packet.
+type packet struct {
+	src, dst     netip.Addr
+	protocol     byte
+	sport, dport uint16
+	size         int
+}
+
+func (p packet) String() string {
+	return fmt.Sprintf("%v port %d to %v port %d, protocol %d, %d bytes", p.src, p.sport, p.dst, p.dport, p.protocol, p.size)
+}
+
+func parsePacket(b []byte) (packet, bool) {
+	p := packet{size: len(b)}
+	var rest []byte
+	switch {
+	case len(b) >= 20 && b[0]>>4 == 4:
+		p.src, p.dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+		p.protocol = b[9]
+		rest = b[min(len(b), int(b[0]&15)*4):]
+	case len(b) >= 40 && b[0]>>4 == 6:
+		p.src, p.dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+		p.protocol = b[6]
+		rest = b[40:]
+	default:
+		return p, false
+	}
+	if (p.protocol == unix.IPPROTO_UDP || p.protocol == unix.IPPROTO_TCP) && len(rest) >= 4 {
+		p.sport, p.dport = binary.BigEndian.Uint16(rest), binary.BigEndian.Uint16(rest[2:])
+	}
+	return p, true
+}
