@@ -1,0 +1,222 @@
+package wg
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"re6st/tunnel/wg/userspace"
+)
+
+// userspaceBackend makes stock wireguard-go devices, each with a port.
+type userspaceBackend struct {
+	links links
+	ports *ports
+	log   *slog.Logger
+}
+
+func newUserspace(r PortRange, log *slog.Logger) (*userspaceBackend, error) {
+	if err := userspace.Supported(); err != nil {
+		return nil, fmt.Errorf("wireguard-go: %w: %w", ErrUnsupported, err)
+	}
+	p, err := newPorts(r)
+	if err != nil {
+		return nil, err
+	}
+	l, err := openLinks()
+	if err != nil {
+		return nil, err
+	}
+	return &userspaceBackend{links: l, ports: p, log: log}, nil
+}
+
+func (b *userspaceBackend) Kind() string { return Userspace }
+
+func (b *userspaceBackend) Close() error {
+	b.links.close()
+	return nil
+}
+
+func (b *userspaceBackend) Create(c Config) (Device, error) {
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := b.links.checkName(c.Name); err != nil {
+		return nil, err
+	}
+	d, err := b.create(c)
+	if err != nil {
+		return nil, fmt.Errorf("creating tunnel interface %s: %w", c.Name, err)
+	}
+	return d, nil
+}
+
+func (b *userspaceBackend) create(c Config) (*userspaceDevice, error) {
+	u, err := userspace.New(c.Name, c.MTU, b.log)
+	if err != nil {
+		return nil, err
+	}
+	d := &userspaceDevice{backend: b, device: u, name: c.Name}
+	if err := d.start(c); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// userspaceDevice is one device of wireguard-go.
+type userspaceDevice struct {
+	backend *userspaceBackend
+	device  *userspace.Device
+	name    string
+	index   int
+	port    uint16
+
+	mu     sync.Mutex
+	peer   Key
+	closed bool
+}
+
+func (d *userspaceDevice) start(c Config) error {
+	link, err := d.backend.links.handle.LinkByName(c.Name)
+	if err != nil {
+		return fmt.Errorf("looking for it: %w", err)
+	}
+	d.index = link.Attrs().Index
+	if err := d.backend.links.setUp(link, c); err != nil {
+		return err
+	}
+	key := hex.EncodeToString(c.PrivateKey[:])
+	if err := d.device.Configure(fmt.Sprintf("private_key=%s\nfwmark=%d\n", key, c.Mark)); err != nil {
+		return err
+	}
+	if d.port, err = bindPort(d.backend.ports, c.Port, d.bind); err != nil {
+		return err
+	}
+	return d.backend.links.start(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: d.index, Name: c.Name}}, c)
+}
+
+func (d *userspaceDevice) bind(port uint16) error {
+	if err := d.device.Configure(fmt.Sprintf("listen_port=%d\n", port)); err != nil {
+		return err
+	}
+	return d.device.Up()
+}
+
+// bindPort tries ports until one is still free when the device binds it.
+func bindPort(p *ports, wanted uint16, bind func(uint16) error) (uint16, error) {
+	const tries = 16
+	var err error
+	for range tries {
+		var port uint16
+		if port, err = p.take(wanted); err != nil {
+			return 0, err
+		}
+		if err = bind(port); err == nil {
+			return port, nil
+		}
+		p.give(port)
+		if wanted != 0 || !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
+	return 0, err
+}
+
+func (d *userspaceDevice) Name() string { return d.name }
+func (d *userspaceDevice) Index() int   { return d.index }
+func (d *userspaceDevice) Port() uint16 { return d.port }
+
+func (d *userspaceDevice) SetPeer(p Peer) error {
+	if err := p.check(); err != nil {
+		return fmt.Errorf("interface %s: %w", d.name, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return fmt.Errorf("interface %s: %w", d.name, errClosed)
+	}
+	if err := d.device.Configure(peerLines(p, d.peer)); err != nil {
+		return err
+	}
+	d.peer = p.PublicKey
+	return nil
+}
+
+var errClosed = errors.New("closed")
+
+// peerLines is the cross-platform interface's form. Replacing the peers ends
+// their sessions: only when the key is another.
+func peerLines(p Peer, before Key) string {
+	var b strings.Builder
+	if p.PublicKey != before {
+		b.WriteString("replace_peers=true\n")
+	}
+	fmt.Fprintf(&b, "public_key=%s\n", hex.EncodeToString(p.PublicKey[:]))
+	fmt.Fprintf(&b, "preshared_key=%s\n", hex.EncodeToString(p.PresharedKey[:]))
+	if p.Endpoint.IsValid() {
+		fmt.Fprintf(&b, "endpoint=%v\n", netip.AddrPortFrom(p.Endpoint.Addr().Unmap(), p.Endpoint.Port()))
+	}
+	fmt.Fprintf(&b, "persistent_keepalive_interval=%d\n", int(p.Keepalive/time.Second))
+	b.WriteString("replace_allowed_ips=true\nallowed_ip=::/0\nallowed_ip=0.0.0.0/0\n")
+	return b.String()
+}
+
+func (d *userspaceDevice) Stats() (Stats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || isClosed(d.device.Closed()) {
+		return Stats{}, fmt.Errorf("interface %s: %w", d.name, errClosed)
+	}
+	values, err := d.device.Read()
+	if err != nil {
+		return Stats{}, err
+	}
+	return statsOf(values), nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// statsOf reads what is there: before the first handshake some is not.
+func statsOf(values map[string]string) Stats {
+	number := func(key string) uint64 {
+		n, _ := strconv.ParseUint(values[key], 10, 63)
+		return n
+	}
+	s := Stats{RxBytes: number("rx_bytes"), TxBytes: number("tx_bytes")}
+	if seconds := number("last_handshake_time_sec"); seconds != 0 {
+		s.LastHandshake = time.Unix(int64(seconds), int64(number("last_handshake_time_nsec")))
+	}
+	s.Endpoint, _ = netip.ParseAddrPort(values["endpoint"])
+	return s
+}
+
+func (d *userspaceDevice) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	err := d.device.Close()
+	if d.port != 0 {
+		d.backend.ports.give(d.port)
+	}
+	return err
+}

@@ -1,0 +1,185 @@
+package userspace
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/ipc"
+)
+
+// Device is one wireguard-go device. Its methods may be called by several
+// goroutines.
+type Device struct {
+	name   string
+	device *device.Device
+	uapi   net.Listener
+
+	clients   sync.WaitGroup // the accept loop and those it serves
+	closeOnce sync.Once
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // nil once closed
+}
+
+// New makes a TUN interface, which is down, and a device on it, which is not
+// bound to a port before Configure says so and Up is called.
+func New(name string, mtu int, log *slog.Logger) (*Device, error) {
+	t, err := createTUN(name, mtu)
+	if err != nil {
+		return nil, fmt.Errorf("creating TUN interface %s: %w", name, err)
+	}
+	file, err := ipc.UAPIOpen(name)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
+	}
+	d := &Device{name: name, conns: make(map[net.Conn]struct{})}
+	d.uapi, err = ipc.UAPIListen(name, file)
+	// The listener has a duplicate, and unlinks the socket when it closes.
+	_ = file.Close()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening on the control socket of %s: %w", name, err), t.Close(), os.Remove(SocketPath(name)))
+	}
+	d.device = device.NewDevice(t, conn.NewDefaultBind(), logger(name, log))
+	d.clients.Add(1)
+	go d.serve()
+	return d, nil
+}
+
+// SocketPath is where wg(8) looks for a device that is not the kernel's.
+func SocketPath(name string) string { return SocketDir + "/" + name + ".sock" }
+
+// SocketDir is compiled into wg(8) and wireguard-go.
+const SocketDir = "/var/run/wireguard"
+
+// logger passes wireguard-go's log on. Its errors are about single packets and
+// sends that the next one repairs: debug is enough.
+func logger(name string, log *slog.Logger) *device.Logger {
+	line := func(format string, args ...any) {
+		log.Debug("wireguard-go", "iface", name, "text", fmt.Sprintf(format, args...))
+	}
+	return &device.Logger{Verbosef: device.DiscardLogf, Errorf: line}
+}
+
+// Configure takes the lines of wireguard-go's "set" operation.
+func (d *Device) Configure(lines string) error {
+	if err := d.device.IpcSet(lines); err != nil {
+		return fmt.Errorf("configuring %s: %w", d.name, errnoOf(err))
+	}
+	return nil
+}
+
+// errnoOf makes the code in an IPC error one that errors.Is finds.
+func errnoOf(err error) error {
+	var ipcErr *device.IPCError
+	if errors.As(err, &ipcErr) && ipcErr.ErrorCode() < 0 {
+		return fmt.Errorf("%w: %w", err, unix.Errno(-ipcErr.ErrorCode()))
+	}
+	return err
+}
+
+// Up binds the port. The interface's own state is not touched.
+func (d *Device) Up() error {
+	if err := d.device.Up(); err != nil {
+		return fmt.Errorf("starting %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// Read gives the values of wireguard-go's "get" operation; of one peer, as there
+// is one.
+func (d *Device) Read() (map[string]string, error) {
+	text, err := d.device.IpcGet()
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of %s: %w", d.name, err)
+	}
+	values := make(map[string]string)
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		if key, value, ok := strings.Cut(lines.Text(), "="); ok {
+			values[key] = value
+		}
+	}
+	return values, lines.Err()
+}
+
+// Closed is closed when the device has ended, be it because its interface was
+// deleted.
+func (d *Device) Closed() <-chan struct{} { return d.device.Wait() }
+
+// serve answers wg(8).
+func (d *Device) serve() {
+	defer d.clients.Done()
+	for {
+		c, err := d.uapi.Accept()
+		if err != nil {
+			return
+		}
+		if !d.add(c) {
+			c.Close()
+			return
+		}
+		go func() {
+			defer d.clients.Done()
+			d.device.IpcHandle(c)
+			d.drop(c)
+		}()
+	}
+}
+
+func (d *Device) add(c net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conns == nil {
+		return false
+	}
+	d.clients.Add(1)
+	d.conns[c] = struct{}{}
+	return true
+}
+
+func (d *Device) drop(c net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.conns, c)
+	c.Close()
+}
+
+// Close ends the device and its clients and removes interface and socket.
+func (d *Device) Close() error {
+	var err error
+	d.closeOnce.Do(func() {
+		d.mu.Lock()
+		for c := range d.conns {
+			c.Close()
+		}
+		d.conns = nil
+		d.mu.Unlock()
+		err = d.closeSocket()
+		d.device.Close()
+		d.clients.Wait()
+	})
+	return err
+}
+
+// closeSocket: the listener removes the file, unless it was opened through a
+// descriptor, as here.
+func (d *Device) closeSocket() error {
+	err := d.uapi.Close()
+	if e := os.Remove(SocketPath(d.name)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		return fmt.Errorf("closing the control socket of %s: %w", d.name, err)
+	}
+	return nil
+}
