@@ -19,8 +19,8 @@ const (
 // demandSince is since when a destination's traffic is on one side of the threshold.
 type demandSince struct {
 	high  bool
-	since time.Time
-	due   time.Time // when this is long enough to act; zero once it was acted upon
+	due   time.Time // when this is long enough to act
+	at    time.Time // when it was looked at last
 }
 
 // onDemand opens tunnels to the destinations that carry most, and closes those that no longer do.
@@ -39,11 +39,6 @@ func (s *Selector) onDemand(v *view) {
 			v.decision.Close = append(v.decision.Close, o.Peer)
 		}
 	}
-	for p := range s.demand {
-		if _, ok := rate[p]; !ok && s.demand[p].high {
-			delete(s.demand, p)
-		}
-	}
 	eligible := make(map[PeerID]bool)
 	if len(v.Demand) > 0 {
 		for _, p := range v.eligible() {
@@ -57,21 +52,29 @@ func (s *Selector) onDemand(v *view) {
 			v.open(d.Peer, control.Demand, PeerID{})
 		}
 	}
+	for p, x := range s.demand {
+		if !x.at.Equal(v.now) {
+			delete(s.demand, p) // neither a tunnel on demand nor traffic any more
+		}
+	}
 }
 
 // lasts is true when a condition has held for a while, once for each time that it begins to.
 func (s *Selector) lasts(now time.Time, p PeerID, high, holds bool, wait time.Duration) bool {
 	x, ok := s.demand[p]
-	switch {
-	case ok && x.high != high && holds, !ok && holds:
-		s.demand[p] = demandSince{high: high, since: now, due: now.Add(wait)}
-		return false
-	case !holds:
+	if !holds {
 		if ok && x.high == high {
 			delete(s.demand, p)
 		}
 		return false
-	case x.due.IsZero() || now.Before(x.due):
+	}
+	if !ok || x.high != high {
+		s.demand[p] = demandSince{high: high, due: now.Add(wait), at: now}
+		return false
+	}
+	if now.Before(x.due) {
+		x.at = now
+		s.demand[p] = x
 		return false
 	}
 	delete(s.demand, p)

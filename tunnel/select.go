@@ -173,7 +173,7 @@ func (s *Selector) Deadline() time.Time {
 		}
 	}
 	for _, x := range s.demand {
-		if d.After(x.due) && !x.due.IsZero() {
+		if x.due.Before(d) {
 			d = x.due
 		}
 	}
