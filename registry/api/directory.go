@@ -113,3 +113,8 @@ func CheckEndpoint(ap netip.AddrPort, networks []netip.Prefix) error {
 func isReserved(addr netip.Addr) bool {
 	return addr.Is4() && (addr.As4()[0] == 0 || addr.As4()[0] >= 240)
 }
+
+// NetworkDocument is the answer of GET /v1/network.
+type NetworkDocument struct {
+	Network string `json:"network" doc:"the signed network document (compact JWS)"`
+}

@@ -1,8 +1,9 @@
 package api
 
 import (
-	"errors"
 	"fmt"
+
+	"re6st/addressing"
 )
 
 // SchemaVersion is the version of all documents with a schema_version here.
@@ -49,25 +50,10 @@ type EnrolResponse struct {
 	Journal     string `json:"journal,omitempty" doc:"head of the issuance journal, to be reported as it is"`
 }
 
-// CheckName says whether a node may have the name: a DNS label of lower case
-// letters, digits and hyphens (RFC 1123, section 2.1), since names become
-// host names in the mesh's domain.
+// CheckName says whether a node may have the name.
 func CheckName(name string) error {
-	if name == "" {
-		return errors.New("the name is empty")
-	}
-	if len(name) > NameBytesMax {
-		return fmt.Errorf("the name has %d bytes, a DNS label at most %d", len(name), NameBytesMax)
-	}
-	for i := range len(name) {
-		c := name[i]
-		isAlphanumeric := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		if !isAlphanumeric && c != '-' {
-			return fmt.Errorf("the name has a character other than a-z, 0-9 and hyphen at byte %d", i)
-		}
-		if c == '-' && (i == 0 || i == len(name)-1) {
-			return errors.New("the name begins or ends with a hyphen")
-		}
+	if !addressing.ValidName(name) {
+		return fmt.Errorf("a name is a DNS label of 1 to %d characters a-z, 0-9 and hyphen, with no hyphen at either end", NameBytesMax)
 	}
 	return nil
 }
