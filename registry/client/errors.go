@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -75,15 +76,38 @@ func newError(what, target string, err error) *Error {
 	switch {
 	case errors.As(err, &p):
 		e.fromProblem(p)
-	case identity.IsForeign(err):
+	case isForeign(err):
 		e.Kind = ErrPin
 		e.Hint = "nothing was sent. Compare the token's URL with the registry's; ask its operator for a new token if its CA was made anew"
+	case errors.Is(err, identity.ErrHost):
+		e.Hint = "the registry's certificate is for the hosts of its --url; use one of those"
+	case isAlert(err):
+		e.Kind = ErrRefused
+		e.Err = errors.New("the registry does not accept this node's certificate")
+		e.Hint = "see its time of validity, and both clocks; join again where it has expired"
 	case errors.Is(err, errAnswer):
 		e.Hint = "something else answers at " + target + ": check the URL and what stands between"
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Err = errors.New("no answer in time")
 	}
 	return e
+}
+
+// isForeign: who answers cannot prove that the pinned CA made it the registry.
+func isForeign(err error) bool {
+	for _, reason := range []error{identity.ErrPin, identity.ErrForeign, identity.ErrRole, identity.ErrKey, identity.ErrProfile, identity.ErrNoCertificate} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// isAlert: the other side ended the handshake because of our certificate (RFC
+// 8446, section 6.2: bad_certificate to certificate_unknown).
+func isAlert(err error) bool {
+	var alert tls.AlertError
+	return errors.As(err, &alert) && alert >= 42 && alert <= 46
 }
 
 // fromProblem sorts the registry's own words. What may pass by waiting is no
