@@ -88,4 +88,3 @@ func role(c *x509.Certificate) (string, error) {
 	}
 	return s, nil
 }
-
