@@ -69,6 +69,20 @@ func (a *Agent) Call(args CallArgs, seen *netip.AddrPort) error {
 	return err
 }
 
+// Dial says whether a TCP connection can be made.
+func (a *Agent) Dial(args CallArgs, _ *struct{}) error {
+	c, err := net.DialTimeout("tcp", args.To.String(), args.Timeout)
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
+// Dial makes a TCP connection from the host and closes it.
+func (h *Host) Dial(to netip.AddrPort, timeout time.Duration) error {
+	return h.call("Dial", CallArgs{To: to, Timeout: timeout}, &struct{}{})
+}
+
 // Serve starts, on the host, a TCP service that tells callers their address.
 func (h *Host) Serve(listen string) {
 	h.Lab.TB.Helper()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -100,10 +101,24 @@ func (l *Lab) keepLogs() {
 	l.TB.Logf("logs are kept in %s", kept)
 }
 
+// Factor is by how much this machine is slower than the bounds of tests assume:
+// RE6ST_TIME_FACTOR, 1 unless told.
+func Factor() float64 {
+	if f, err := strconv.ParseFloat(os.Getenv("RE6ST_TIME_FACTOR"), 64); err == nil && f > 1 {
+		return f
+	}
+	return 1
+}
+
+// Slow stretches a bound by Factor.
+func Slow(d time.Duration) time.Duration { return time.Duration(float64(d) * Factor()) }
+
 // Await polls until cond is content, and fails the test with its last
-// complaint when it is not so in time. It returns how long it took.
+// complaint when it is not so in time, stretched by Factor. It returns how long
+// it took.
 func (l *Lab) Await(what string, timeout time.Duration, cond func() error) time.Duration {
 	l.TB.Helper()
+	timeout = Slow(timeout)
 	took, err := Await(timeout, cond)
 	if err != nil {
 		l.TB.Fatalf("waiting %v for %s: %v", timeout, what, err)

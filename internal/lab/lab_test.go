@@ -267,16 +267,16 @@ func TestCensusFindsAPlantedLeak(t *testing.T) {
 		{"rule 6", "ip -6 rule add priority 26001 to 2001:db8:8::/48 lookup 326", "ip -6 rule del priority 26001"},
 		{"rule 4", "ip -4 rule add priority 32800 not fwmark 0x6e36 lookup 326", "ip -4 rule del priority 32800"},
 		{"nftables", "nft add table inet leak", "nft delete table inet leak"},
-		{"sysctl", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding", "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"},
-		{"file", "mkdir -p /run/re6st && touch /run/re6st/x.sock", "rm -r /run/re6st"},
+		{"sysctl", "sysctl -w net.ipv6.conf.all.forwarding=1", "sysctl -w net.ipv6.conf.all.forwarding=0"},
+		{"file", "mkdir -p /run/re6st/x", "rm -r /run/re6st"},
 	}
 	for _, p := range plants {
-		a.Run("sh", "-c", p.make)
+		a.Run(strings.Fields(p.make)...)
 		diff := strings.Join(before.Diff(l.Census(a)), "\n")
 		if !strings.Contains(diff, "a: "+p.kind) {
 			t.Errorf("%s: not found in the census; it says %q", p.make, diff)
 		}
-		a.Run("sh", "-c", p.undo)
+		a.Run(strings.Fields(p.undo)...)
 		l.WantClean(before, a)
 	}
 	sleeper := a.Start("sleep", "sleep", "1000")

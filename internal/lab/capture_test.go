@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The captures of scenarios pass by finding nothing: here they must find.
+func TestCaptureFindsWhatIsPlanted(t *testing.T) {
+	l, a, b, _ := pair(t)
+	mesh := netip.MustParsePrefix(Network)
+	inner := netip.MustParseAddr("2001:db8:42:1::1")
+	tunnel := l.Connect(a, b, "re6st-1", "re6st-1")
+	tunnel.A.Add(netip.MustParsePrefix("203.0.113.1/24"), netip.PrefixFrom(inner, 64))
+	tunnel.B.Add(netip.MustParsePrefix("203.0.113.2/24"), netip.MustParsePrefix("2001:db8:42:1::2/64"))
+	prefix := mesh.Addr().As16()
+	start := func() *Capture {
+		return l.Capture([]netip.Prefix{mesh}, map[string][]byte{"address of the mesh": prefix[:6]}, b)
+	}
+	send := func(network, to, payload string) {
+		t.Helper()
+		c, err := a.Conn(network, netip.MustParseAddrPort(to), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte(payload)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		name, to, payload, want string
+	}{
+		{"canary on the underlay", "192.0.2.2:9", "x" + Canary, "payload of a stream in clear"},
+		{"mesh address on the underlay", "[2001:db8:1::2]:9", "x" + string(prefix[:6]), "address of the mesh in clear"},
+		{"Babel on the underlay", "192.0.2.2:6696", "x", "Babel in clear"},
+		{"outer packet inside the mesh", "203.0.113.2:9", "x", "outer packet inside the mesh"},
+	}
+	for _, tt := range tests {
+		c := start()
+		send("udp", tt.to, tt.payload)
+		<-time.After(100 * time.Millisecond)
+		r := c.Stop()
+		if r.Offences == 0 || !strings.Contains(strings.Join(r.Examples, "\n"), tt.want) {
+			t.Errorf("%s: found %d offences: %q", tt.name, r.Offences, r.Examples)
+		}
+	}
+	c := start()
+	for _, to := range []netip.Addr{addr4b.Addr(), addr6b.Addr(), netip.MustParseAddr("2001:db8:42:1::2")} {
+		wantPing(t, a, to)
+	}
+	r := c.Stop()
+	if err := r.Err(); err != nil || r.Underlay == 0 || r.Inner == 0 {
+		t.Errorf("lawful traffic: %+v", r)
+	}
+}
+
+func FuzzParsePacket(f *testing.F) {
+	f.Add([]byte{0x45, 0, 0, 20, 19: 0})
+	f.Add([]byte{0x60, 6: 17, 47: 0})
+	f.Add([]byte{0x4f, 9: 17, 19: 0}) // header longer than the packet
+	args := CaptureArgs{OuterPorts: [2]uint16{1, 65535}, Secrets: map[string][]byte{"s": []byte("s")}}
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		p, _ := parsePacket(b)
+		_ = p.String()
+		args.judgeInner(b)
+		args.judgeOuter(b)
+	})
+}

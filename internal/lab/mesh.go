@@ -1,0 +1,291 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Network is the mesh's prefix in the lab.
+const Network = "2001:db8:42::/48"
+
+// MeshConfig says what mesh to make; the zero value of each field has a sense.
+type MeshConfig struct {
+	Nodes   int
+	Backend string // "": as RE6ST_WG says, else userspace
+	Tunnels int    // 0: the network's parameter
+	Refresh time.Duration
+	// Family of node i's underlay; nil: dual stack.
+	Family func(i int) Family
+	// May nodes i and j talk over the underlay; nil: all may. All reach the
+	// registry.
+	Talk func(i, j int) bool
+	// RegistryNode puts a node on the registry's host as well. It is the last
+	// of Mesh.Nodes, and Talk is asked for it as for others.
+	RegistryNode bool
+	Flags        []string // of all nodes
+}
+
+// Backend is the one that RE6ST_WG names, userspace unless told.
+func Backend() string {
+	if b := os.Getenv("RE6ST_WG"); b != "" {
+		return b
+	}
+	return "userspace"
+}
+
+// Mesh is a registry and nodes that have joined it.
+type Mesh struct {
+	Lab      *Lab
+	Net      *Internet
+	Registry *Registry
+	Nodes    []*Node
+
+	Started time.Time // of the registry's server
+	before  Census
+}
+
+// Mesh builds the hosts, starts the registry and joins all nodes. None runs
+// yet: see Start.
+func (l *Lab) Mesh(c MeshConfig) *Mesh {
+	l.TB.Helper()
+	m := &Mesh{Lab: l, Net: l.Internet("core")}
+	place := m.Net.Attach(l.Host("registry"), Dual)
+	if c.Backend == "" {
+		c.Backend = Backend()
+	}
+	flags := []string{"--wireguard", c.Backend}
+	if c.Tunnels > 0 {
+		flags = append(flags, "--tunnels", fmt.Sprint(c.Tunnels))
+	}
+	if c.Refresh > 0 {
+		flags = append(flags, "--refresh", c.Refresh.String())
+	}
+	flags = append(flags, c.Flags...)
+	for i := range c.Nodes {
+		f := Dual
+		if c.Family != nil {
+			f = c.Family(i)
+		}
+		h := l.Host(fmt.Sprintf("n%02d", i))
+		m.Nodes = append(m.Nodes, l.Node(h, m.Net.Attach(h, f), "otter-"+h.Name, flags...))
+	}
+	if c.RegistryNode {
+		m.Nodes = append(m.Nodes, l.Node(place.Host, place, "otter-hub", flags...))
+	}
+	m.restrict(c.Talk)
+	m.Registry = l.Registry(place.Host, Network, place.V6, place.V4)
+	m.before = l.Census(m.hosts()...)
+	m.Started = time.Now()
+	m.Registry.Serve()
+	m.join()
+	return m
+}
+
+func (m *Mesh) hosts() []*Host {
+	var hosts []*Host
+	for _, n := range m.Nodes {
+		hosts = append(hosts, n.Host)
+	}
+	return hosts
+}
+
+// restrict makes the firewall of the underlay.
+func (m *Mesh) restrict(talk func(i, j int) bool) {
+	if talk == nil {
+		return
+	}
+	index := map[*Host]int{}
+	for i, n := range m.Nodes {
+		index[n.Host] = i
+	}
+	m.Net.Only(func(a, b *Host) bool {
+		i, isNode := index[a]
+		j, isNodeToo := index[b]
+		return !isNode || !isNodeToo || talk(i, j)
+	})
+}
+
+// joinsAtOnce bounds how many nodes join side by side.
+const joinsAtOnce = 4
+
+func (m *Mesh) join() {
+	m.Lab.TB.Helper()
+	token := m.Registry.NewToken(len(m.Nodes))
+	errs := m.each(m.Nodes, joinsAtOnce, func(n *Node) error { return n.Join(token) })
+	if len(errs) > 0 {
+		m.Lab.TB.Fatalf("joining: %d of %d failed, first: %v", len(errs), len(m.Nodes), errs[0])
+	}
+}
+
+// each calls f for the nodes, so many at once, and returns what went wrong.
+func (m *Mesh) each(nodes []*Node, atOnce int, f func(*Node) error) []error {
+	var mu sync.Mutex
+	var errs []error
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for _, n := range nodes {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := f(n); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// Start runs all nodes.
+func (m *Mesh) Start() {
+	m.Lab.TB.Helper()
+	for _, n := range m.Nodes {
+		n.Run()
+	}
+}
+
+// Running returns the nodes whose daemons live.
+func (m *Mesh) Running() []*Node {
+	var nodes []*Node
+	for _, n := range m.Nodes {
+		if n.Proc != nil && !n.Proc.Exited() {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// Others are the nodes but those given.
+func (m *Mesh) Others(but ...*Node) []*Node {
+	var nodes []*Node
+next:
+	for _, n := range m.Nodes {
+		for _, b := range but {
+			if n == b {
+				continue next
+			}
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// Stop ends all running nodes in an orderly way, side by side, and wants each
+// to end well.
+func (m *Mesh) Stop() {
+	m.Lab.TB.Helper()
+	errs := m.each(m.Running(), len(m.Nodes), func(n *Node) error {
+		took, err := n.Stop()
+		if err == nil && took > Slow(10*time.Second) {
+			err = fmt.Errorf("%s took %v to stop", n.Name, took)
+		}
+		return err
+	})
+	for _, err := range errs {
+		m.Lab.TB.Errorf("stopping: %v", err)
+	}
+}
+
+// WantClean stops everything in an orderly way and wants each host as it was
+// before the mesh.
+func (m *Mesh) WantClean() {
+	m.Lab.TB.Helper()
+	m.Stop()
+	if m.Registry.Proc != nil && !m.Registry.Proc.Exited() {
+		m.Registry.Stop()
+	}
+	m.Lab.WantClean(m.before, m.hosts()...)
+}
+
+// Reach is what all pairs saw of each other.
+type Reach struct {
+	Pairs   int
+	Reached int
+	Missing []string // "a to b: why"
+	Hops    map[int]int
+	RTT     time.Duration // the largest
+	Took    time.Duration
+}
+
+func (r Reach) String() string {
+	return fmt.Sprintf("%d of %d ordered pairs in %v, by hops %v, slowest round trip %v", r.Reached, r.Pairs, r.Took.Round(time.Millisecond), r.Hops, r.RTT.Round(10*time.Microsecond))
+}
+
+// Err is nil if all pairs were reached.
+func (r Reach) Err() error {
+	if len(r.Missing) == 0 {
+		return nil
+	}
+	show := r.Missing
+	if len(show) > examplesMax {
+		show = show[:examplesMax]
+	}
+	return fmt.Errorf("%d of %d ordered pairs are missing:\n\t%s", len(r.Missing), r.Pairs, strings.Join(show, "\n\t"))
+}
+
+// Reach pings between all ordered pairs of the nodes, each until it answers or
+// the time is over.
+func (m *Mesh) Reach(timeout time.Duration, nodes ...*Node) Reach {
+	if len(nodes) == 0 {
+		nodes = m.Running()
+	}
+	r := Reach{Hops: map[int]int{}}
+	var mu sync.Mutex
+	start := time.Now()
+	m.each(nodes, len(nodes), func(n *Node) error {
+		var to []netip.Addr
+		var names []string
+		for _, peer := range nodes {
+			if peer != n {
+				to, names = append(to, peer.Address), append(names, peer.Name)
+			}
+		}
+		results, err := n.Host.PingAll(to, timeout)
+		mu.Lock()
+		defer mu.Unlock()
+		r.Pairs += len(to)
+		if err != nil {
+			r.Missing = append(r.Missing, err.Error())
+			return nil
+		}
+		for i, res := range results {
+			if !res.OK {
+				r.Missing = append(r.Missing, fmt.Sprintf("%s to %s: %s", n.Name, names[i], res.Err))
+				continue
+			}
+			r.Reached++
+			r.Hops[res.Hops]++
+			r.RTT = max(r.RTT, res.RTT)
+		}
+		return nil
+	})
+	r.Took = time.Since(start)
+	return r
+}
+
+// AllPairs wants every pair of the nodes, all running ones unless told, to
+// answer in time.
+func (m *Mesh) AllPairs(timeout time.Duration, nodes ...*Node) Reach {
+	m.Lab.TB.Helper()
+	r := m.Reach(Slow(timeout), nodes...)
+	if err := r.Err(); err != nil {
+		m.Lab.TB.Fatalf("all pairs in %v: %v", Slow(timeout), err)
+	}
+	return r
+}
+
+// Stream starts a stream between the nodes.
+func (m *Mesh) Stream(perSecond int, nodes ...*Node) *Stream {
+	m.Lab.TB.Helper()
+	var ends []End
+	for _, n := range nodes {
+		ends = append(ends, End{n.Host, n.Address})
+	}
+	return m.Lab.Stream(perSecond, ends, nil)
+}

@@ -1,0 +1,177 @@
+package lab
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ControlPort is the control API's default port; tunnels' ports follow it.
+const (
+	ControlPort     = 6326
+	FirstTunnelPort = 6327
+	LastTunnelPort  = 6582
+)
+
+// Node is a re6stnode on a host.
+type Node struct {
+	Host    *Host
+	Port    *Port // its place in the underlay
+	Name    string
+	State   string
+	Flags   []string // of run, beside --state
+	Address netip.Addr
+	Proc    *Proc
+
+	binary string
+}
+
+// Node prepares a node; it has neither certificate nor process.
+func (l *Lab) Node(h *Host, p *Port, name string, flags ...string) *Node {
+	l.TB.Helper()
+	return &Node{Host: h, Port: p, Name: name, State: h.Path("state"), Flags: flags, binary: l.Binary("re6stnode")}
+}
+
+// Join enrols the node.
+func (n *Node) Join(token string) error {
+	_, err := n.Host.Try(n.binary, "join", token, "--state", n.State, "--name", n.Name)
+	if err != nil {
+		return err
+	}
+	n.Address, err = addressIn(filepath.Join(n.State, "cert.pem"))
+	return err
+}
+
+// addressIn reads the node's address from its certificate.
+func addressIn(path string) (netip.Addr, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return netip.Addr{}, fmt.Errorf("%q holds no certificate", path)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("reading %q: %w", path, err)
+	}
+	for _, ip := range cert.IPAddresses {
+		if a, ok := netip.AddrFromSlice(ip); ok && a.Is6() && !a.Is4In6() {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%q names no IPv6 address", path)
+}
+
+// Run starts the daemon.
+func (n *Node) Run() {
+	n.Host.Lab.TB.Helper()
+	args := append([]string{n.binary, "run", "--state", n.State}, n.Flags...)
+	n.Proc = n.Host.Start("re6stnode", args...)
+}
+
+// Stop ends the daemon in an orderly way and returns how long it took.
+func (n *Node) Stop() (time.Duration, error) { return n.Proc.Stop(syscall.SIGTERM) }
+
+// Kill ends the daemon with no chance to clean up.
+func (n *Node) Kill() { n.Proc.Kill() }
+
+// Status is what re6stnode status --json tells.
+type Status struct {
+	Name     string `json:"name"`
+	Address  string `json:"address"`
+	Prefix   string `json:"prefix"`
+	RouterID string `json:"router_id"`
+	Registry struct {
+		Reachable   bool    `json:"reachable"`
+		LastContact *string `json:"last_contact"`
+	} `json:"registry"`
+	Tunnels int `json:"tunnels"`
+	Routes  int `json:"routes"`
+	Health  []struct {
+		Code string `json:"code"`
+		Text string `json:"text"`
+	} `json:"health"`
+}
+
+// Tunnel is one of re6stnode tunnels --json.
+type Tunnel struct {
+	ID        string    `json:"id"`
+	Peer      string    `json:"peer"`
+	Interface string    `json:"interface"`
+	Backend   string    `json:"backend"`
+	Direction string    `json:"direction"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason"`
+	Transport string    `json:"transport"`
+	Endpoint  string    `json:"endpoint"`
+	RTTms     *float64  `json:"rtt_ms"`
+	Cost      int       `json:"cost"`
+	MTU       int       `json:"mtu"`
+	RoutesVia int       `json:"routes_via"`
+	RxBytes   uint64    `json:"rx_bytes"`
+	TxBytes   uint64    `json:"tx_bytes"`
+	Since     time.Time `json:"since"`
+}
+
+// Route is one of re6stnode routes --json.
+type Route struct {
+	Prefix    string `json:"prefix"`
+	From      string `json:"from"`
+	RouterID  string `json:"router_id"`
+	Owner     string `json:"owner"`
+	Metric    int    `json:"metric"`
+	Via       string `json:"via"`
+	Interface string `json:"interface"`
+	Installed bool   `json:"installed"`
+	Feasible  bool   `json:"feasible"`
+}
+
+// ask runs one of the node's commands with --json.
+func (n *Node) ask(into any, args ...string) error {
+	out, err := n.Host.Try(append(append([]string{n.binary}, args...), "--json", "--state", n.State)...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		return fmt.Errorf("%s: %s --json: %w in %q", n.Name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Status asks the daemon.
+func (n *Node) Status() (Status, error) {
+	var s Status
+	err := n.ask(&s, "status")
+	return s, err
+}
+
+// Tunnels asks the daemon.
+func (n *Node) Tunnels() ([]Tunnel, error) {
+	var t struct{ Tunnels []Tunnel }
+	err := n.ask(&t, "tunnels")
+	return t.Tunnels, err
+}
+
+// Up returns the tunnels that carry packets, those that are being drained
+// among them.
+func (n *Node) Up() ([]Tunnel, error) {
+	all, err := n.Tunnels()
+	return slices.DeleteFunc(all, func(t Tunnel) bool { return t.State != "up" && t.State != "draining" }), err
+}
+
+// Routes asks the daemon.
+func (n *Node) Routes() ([]Route, error) {
+	var r struct{ Routes []Route }
+	err := n.ask(&r, "routes")
+	return r.Routes, err
+}
