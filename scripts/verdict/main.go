@@ -5,7 +5,8 @@
 //	verdict [arguments of go test] [-- arguments of a further go test]...
 //
 // With CI=true a skip is a failure, unless its reason names the make target
-// that runs the test: a skip that hides is worse than no test.
+// that runs the test, or the test whose child process it is: a skip that hides
+// is worse than no test.
 package main
 
 import (

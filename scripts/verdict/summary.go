@@ -91,8 +91,8 @@ func (s *summary) fail(e event, key string, isSub bool) {
 	fmt.Fprintf(s.w, "\n=== %s %s\n%s", e.Package, e.Test, s.output[key])
 }
 
-// elsewhere finds the make target that runs what is skipped here.
-var elsewhere = regexp.MustCompile(`\bmake (soak|bench|test-kernel|demo)\b|RE6ST_SOAK`)
+// elsewhere finds the make target, or the test, that runs what is skipped here.
+var elsewhere = regexp.MustCompile(`\bmake (soak|bench|test-kernel|demo)\b|RE6ST_SOAK|only as a child of Test`)
 
 func (s *summary) skip(e event, key string) {
 	s.skipped++
