@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -53,7 +54,8 @@ func (h *Host) Close() error {
 
 // Apply carries the changes out in order, many to a system call, and answers
 // each: nil, or why the kernel refused. An added route is kept, by Watch, until
-// it is deleted. Deleting what is not there is no error.
+// it is deleted. Deleting what this Host has not added is no error and does
+// nothing.
 func (h *Host) Apply(changes []RouteChange) []error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,22 +64,67 @@ func (h *Host) Apply(changes []RouteChange) []error {
 
 func (h *Host) applyLocked(changes []RouteChange) []error {
 	answers := make([]error, len(changes))
-	requests := make([]message, 0, len(changes))
-	sent := make([]int, 0, len(changes))
+	batch := routeBatch{host: h, latest: make(map[routeKey]RouteChange)}
 	for i, c := range changes {
 		c.Route = c.Route.normal()
 		if answers[i] = c.check(); answers[i] != nil {
 			continue
 		}
-		requests = append(requests, c.message())
-		sent = append(sent, i)
+		if _, there := batch.present(c.Route.key()); c.Delete && !there {
+			continue // nothing to do, and asking would do harm: see routeBatch.add
+		}
+		batch.add(i, c)
 	}
-	for n, err := range h.socket.exchange(requests) {
-		i := sent[n]
-		r := changes[i].Route.normal()
-		answers[i] = h.settleLocked(RouteChange{Route: r, Delete: changes[i].Delete}, err)
-	}
+	batch.send(answers)
 	return answers
+}
+
+// routeBatch keeps requests and the changes they belong to side by side.
+type routeBatch struct {
+	host     *Host
+	requests []message
+	owners   []int // index of the change; -1: no one asked
+	changes  []RouteChange
+	latest   map[routeKey]RouteChange // what the batch will have made of the wanted routes
+}
+
+// present is the route that will be wanted after the batch so far.
+func (b *routeBatch) present(k routeKey) (Route, bool) {
+	if c, ok := b.latest[k]; ok {
+		return c.Route, !c.Delete
+	}
+	r, ok := b.host.wanted[k]
+	return r, ok
+}
+
+func (b *routeBatch) add(owner int, c RouteChange) {
+	b.latest[c.Route.key()] = c
+	if !c.Delete {
+		b.append(owner, c, addRoute(c.Route))
+		return
+	}
+	b.append(owner, c, deleteRoute(c.Route))
+	// Where the kernel has no entry with this source, it deletes the one without
+	// a source (fib6_locate falls back to the destination's node; seen on 6.18).
+	// Who else took ours away we learn later than now: so the plain one is put
+	// back, which changes nothing where it still is.
+	plain := c.Route
+	plain.Src = netip.Prefix{}
+	if r, ok := b.present(plain.key()); ok && c.Route.Src.IsValid() {
+		b.append(-1, RouteChange{Route: r}, addRoute(r))
+	}
+}
+
+func (b *routeBatch) append(owner int, c RouteChange, m message) {
+	b.requests, b.owners, b.changes = append(b.requests, m), append(b.owners, owner), append(b.changes, c)
+}
+
+func (b *routeBatch) send(answers []error) {
+	for n, err := range b.host.socket.exchange(b.requests) {
+		if i := b.owners[n]; i >= 0 {
+			answers[i] = b.host.settleLocked(b.changes[n], err)
+		}
+	}
 }
 
 func (c RouteChange) check() error {
@@ -85,13 +132,6 @@ func (c RouteChange) check() error {
 		c.Route.Type = Unreachable // the key alone matters
 	}
 	return c.Route.check()
-}
-
-func (c RouteChange) message() message {
-	if c.Delete {
-		return deleteRoute(c.Route)
-	}
-	return addRoute(c.Route)
 }
 
 func (h *Host) settleLocked(c RouteChange, err error) error {

@@ -1,0 +1,91 @@
+package kernel
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestLeftoversAfterKill(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	veth(t, h, "eth0")
+	before := census(t)
+	file := filepath.Join(t.TempDir(), "undo.json")
+	child := exec.Command("/proc/self/exe", "-test.run=^TestInstallAndHang$", "-test.v")
+	child.Env = append(os.Environ(), "RE6ST_TEST_HANG="+file)
+	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := child.StdoutPipe()
+	must(t, err)
+	must(t, child.Start())
+	said := bufio.NewScanner(out)
+	for said.Scan() && said.Text() != "installed" {
+		t.Log(said.Text())
+	}
+	if err := h.Cleanup(testPlan(), file); !errors.Is(err, ErrClaimed) {
+		t.Errorf("Cleanup while it lives: %v, want ErrClaimed", err)
+	}
+	must(t, child.Process.Kill())
+	_ = child.Wait()
+	if got := ip(t, "-6 route show table 326"); !strings.Contains(got, "2001:db8:42:8::/64") {
+		t.Fatalf("the child left nothing to remove:\n%s", got)
+	}
+	// Links of this instance, and what only looks like it.
+	ip(t, "tuntap add re6st-00000001 mode tun")
+	must(t, exec.Command("ip", "link", "set", "re6st-00000001", "alias", Alias("0badcafe", "paris")).Run())
+	ip(t, "tuntap add re6st-00000002 mode tun")
+	must(t, exec.Command("ip", "link", "set", "re6st-00000002", "alias", Alias("0badcafeff", "other")).Run())
+	must(t, h.Cleanup(testPlan(), file))
+	if _, err := h.LinkByName("re6st-00000002"); err != nil {
+		t.Errorf("another instance's link: %v", err)
+	}
+	if _, err := h.LinkByName("re6st-00000001"); err == nil {
+		t.Error("our link is still there")
+	}
+	ip(t, "link del re6st-00000002")
+	if diff := cmp.Diff(before, census(t)); diff != "" {
+		t.Errorf("after Cleanup (-before +after):\n%s", diff)
+	}
+	must(t, h.Cleanup(testPlan(), file)) // nothing left: nothing to do
+}
+
+// Without the undo file the table and the rules are still known by their mark.
+func TestLeftoversWithoutUndoFile(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	i, file := install(t, h, testPlan())
+	must(t, os.Remove(file))
+	i.claim.release()
+	other := open(t)
+	must(t, other.Cleanup(testPlan(), file))
+	if got := ip(t, "-6 rule"); strings.Contains(got, "326") {
+		t.Errorf("rules:\n%s", got)
+	}
+	if got, _ := tryIP("-6 route show table 326"); got != "" && !strings.Contains(got, "not exist") {
+		t.Errorf("routes:\n%s", got)
+	}
+}
+
+func TestUndoFileOfAnotherVersion(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "undo.json")
+	for _, c := range []struct{ text, want string }{
+		{`{"version": 2}`, "version 2, want 1"},
+		{`{"version"`, "unexpected end"},
+	} {
+		must(t, os.WriteFile(file, []byte(c.text), 0o600))
+		if _, _, err := readUndo(file); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("undo file %s: error %v, want %q", c.text, err, c.want)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func lines[T fmt.Stringer](all []T) string {
+	var b strings.Builder
+	for _, v := range all {
+		b.WriteString(v.String() + "\n")
+	}
+	return b.String()
+}
+
+func TestPlanRules(t *testing.T) {
+	p := Plan{Networks: []netip.Prefix{prefix("2001:db8:42::/48")}}.withDefaults()
+	want := `26000: from all fwmark 0x6e36 goto 32766
+26001: from all to 2001:db8:42::/48 lookup 326
+26002: from 2001:db8:42::/48 lookup 326
+32800: not from all fwmark 0x6e36 lookup 326
+`
+	if got := lines(p.rules(nil)); got != want {
+		t.Errorf("rules without announced prefixes:\n%swant\n%s", got, want)
+	}
+	want = `26000: from all fwmark 0x6e36 goto 32766
+26001: from all to 2001:db8:42::/48 lookup 326
+26002: from 2001:db8:42::/48 lookup 326
+26003: from all lookup 254 suppress_prefixlength 0
+26004: from all lookup 326 suppress_prefixlength 0
+32800: not from all fwmark 0x6e36 lookup 326
+`
+	if got := lines(p.rules([]uint8{unix.AF_INET6})); got != want {
+		t.Errorf("rules with announced prefixes:\n%swant\n%s", got, want)
+	}
+}
+
+func TestPlanGuards(t *testing.T) {
+	p := Plan{Networks: []netip.Prefix{prefix("2001:db8:42::/48"), prefix("10.42.0.0/16")}}.withDefaults()
+	want := `unreachable 2001:db8:42::/48 table 326 metric 4294967295 proto 42
+unreachable ::/0 from 2001:db8:42::/48 table 326 metric 4294967295 proto 42
+unreachable 10.42.0.0/16 table 326 metric 4294967295 proto 42
+unreachable 0.0.0.0/0 table 326 metric 4294967295 proto 42
+`
+	if got := lines(p.guards()); got != want {
+		t.Errorf("guards:\n%swant\n%s", got, want)
+	}
+	p.Gateway = true
+	want = `unreachable 2001:db8:42::/48 table 326 metric 4294967295 proto 42
+unreachable 10.42.0.0/16 table 326 metric 4294967295 proto 42
+`
+	if got := lines(p.guards()); got != want {
+		t.Errorf("guards of a gateway:\n%swant\n%s", got, want)
+	}
+}
+
+func TestPlanThrows(t *testing.T) {
+	p := Plan{Networks: []netip.Prefix{prefix("2001:db8:42::/48")}}.withDefaults()
+	onLink := []netip.Prefix{prefix("2001:db8:42:7::/64"), prefix("2001:db8:42::/48"), prefix("2001:db8::/32"), prefix("fe80::/64")}
+	want := "throw 2001:db8:42:7::/64 table 326 metric 1 proto 42\n"
+	if got := lines(p.throws(onLink)); got != want {
+		t.Errorf("throws:\n%swant\n%s", got, want)
+	}
+}
+
+func TestPlanRefused(t *testing.T) {
+	net := []netip.Prefix{prefix("2001:db8:42::/48")}
+	for _, c := range []struct {
+		name, want string
+		p          Plan
+	}{
+		{"no network", "no network prefix", Plan{}},
+		{"everything", "not usable", Plan{Networks: []netip.Prefix{prefix("::/0")}}},
+		{"IPv4 address", "not an IPv6 address", Plan{Networks: net, Address: addr("10.0.0.1")}},
+		{"local table", "the kernel's", Plan{Networks: net, Table: 255}},
+		{"priority behind main", "want one from 25968 to 32761", Plan{Networks: net, RulePriority: 32765}},
+		{"last rule before main", "want one from 25968 to 32761", Plan{Networks: net, RulePriority: 25960}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.p.withDefaults().check()
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestRouteRefused(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		r    Route
+	}{
+		{"no destination", Route{Ifindex: 1}},
+		{"no interface", Route{Dst: prefix("::/0")}},
+		{"IPv4 source", Route{Dst: prefix("10.0.0.0/8"), Src: prefix("10.0.0.0/8"), Ifindex: 1}},
+		{"IPv4 gateway", Route{Dst: prefix("::/0"), Gateway: addr("10.0.0.1"), Ifindex: 1}},
+		{"type", Route{Dst: prefix("::/0"), Type: 9}},
+	} {
+		if c.r.check() == nil {
+			t.Errorf("%s: %v is taken", c.name, c.r)
+		}
+	}
+}
