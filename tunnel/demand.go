@@ -18,9 +18,9 @@ const (
 
 // demandSince is since when a destination's traffic is on one side of the threshold.
 type demandSince struct {
-	high  bool
-	due   time.Time // when this is long enough to act
-	at    time.Time // when it was looked at last
+	high bool
+	due  time.Time // when this is long enough to act
+	at   time.Time // when it was looked at last
 }
 
 // onDemand opens tunnels to the destinations that carry most, and closes those that no longer do.
