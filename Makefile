@@ -7,8 +7,6 @@ GO      ?= go
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 BUILD    = $(GO) build -trimpath
 BIN      = $(CURDIR)/bin
-# Tests of real packets: they share two cores badly, so each has them alone.
-LAB      = ./internal/lab ./internal/e2e
 MINUTES ?= 14m
 
 .PHONY: all build test unit lab soak demo bench rows lint fuzz test-kernel setup clean help
@@ -24,14 +22,14 @@ setup: ## install the Debian packages that the tests need
 	@scripts/setup test
 
 test: setup build ## all tests: pure ones and edges with -race, then the lab with real programs
-	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -race -timeout=$(MINUTES) $$($(GO) list ./... | grep -vE '/internal/(lab|e2e)$$') \
-		-- -p=1 -timeout=$(MINUTES) $$($(GO) list $(LAB))
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -race -timeout=$(MINUTES) $$(scripts/packages rest) \
+		-- -p=1 -timeout=$(MINUTES) $$(scripts/packages lab)
 
 unit: ## the tests without the lab, without -race: the quick round
-	@$(GO) run ./scripts/verdict -timeout=$(MINUTES) $$($(GO) list ./... | grep -vE '/internal/(lab|e2e)$$')
+	@$(GO) run ./scripts/verdict -timeout=$(MINUTES) $$(scripts/packages rest)
 
 lab: setup build ## the lab alone
-	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=$(MINUTES) $$($(GO) list $(LAB))
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=$(MINUTES) $$(scripts/packages lab)
 
 soak: setup build ## the full counts of the rows: hours
 	RE6ST_SOAK=1 RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=24h ./...
@@ -52,7 +50,7 @@ lint: ## go vet, staticcheck, gofumpt
 	$(GO) tool staticcheck ./...
 	@bad=$$(find . -name '*.go' -not -path './build/*' -not -path './.git/*' | xargs $(GO) tool gofumpt -l); \
 		test -z "$$bad" || { echo "not as gofumpt writes it:" $$bad; exit 1; }
-	@for f in .ci/run scripts/setup scripts/fuzz scripts/kernel-lane; do bash -n $$f || exit 1; done
+	@for f in .ci/run scripts/setup scripts/fuzz scripts/packages scripts/kernel-lane; do bash -n $$f || exit 1; done
 
 fuzz: ## each fuzz target for 10 s
 	@scripts/fuzz 10s

@@ -13,7 +13,7 @@ const law = `
 pure addressing:
 pure registry/network: addressing
 pure registry/api: addressing
-pure tunnel/control: addressing
+pure tunnel/control:
 pure babel/wire:
 pure internal/identity: addressing registry/network
 
@@ -21,7 +21,7 @@ pure internal/identity: addressing registry/network
 # few methods of routing that it needs.
 pure babel: babel/wire
 pure tunnel: addressing tunnel/control
-pure internal/origin: addressing internal/identity
+pure internal/origin: addressing
 pure internal/liveness: addressing
 pure internal/border: addressing
 
@@ -40,13 +40,14 @@ ebpf: addressing
 internal/gateway: addressing
 internal/lan: addressing internal/identity
 internal/names: addressing
-internal/config: addressing
+internal/config:
 internal/status:
 
 # The registry never imports the node's side.
 registry/ca: addressing
 registry/store: addressing registry/api internal/durable
-registry/client: registry/api
+# Its client must know the registry's certificate from any other.
+registry/client: registry/api internal/identity
 registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
