@@ -1,0 +1,54 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"re6st/registry/client"
+)
+
+// Kind sorts errors by what an operator or a service manager does about them.
+type Kind int
+
+// The kinds.
+const (
+	Failed      Kind = iota // try again, or look at the cause
+	Usage                   // a wrong argument
+	Unreachable             // nobody answers
+	Refused                 // somebody answers, and says no
+	BadState                // the state directory or configuration must be put right first
+)
+
+// An Error is one clear cause, and what to do about it.
+type Error struct {
+	Kind Kind
+	Err  error
+	Hint string
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func fail(kind Kind, hint, format string, args ...any) error {
+	return &Error{Kind: kind, Hint: hint, Err: fmt.Errorf(format, args...)}
+}
+
+func stateError(hint, format string, args ...any) error {
+	return fail(BadState, hint, format, args...)
+}
+
+// fromClient keeps the cause and the hint of the registry's client, in the terms
+// of this package.
+func fromClient(err error) error {
+	known, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return err
+	}
+	kind := Unreachable
+	if errors.Is(err, client.ErrRefused) || errors.Is(err, client.ErrPin) {
+		kind = Refused
+	}
+	return &Error{Kind: kind, Err: err, Hint: known.Hint}
+}

@@ -1,0 +1,35 @@
+package node
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Options are what an operator may choose for one node. Zero Tunnels or Refresh
+// mean the network's parameter; a value of the operator's wins over it.
+type Options struct {
+	StateDir         string
+	WireGuard        string // auto, kernel, userspace
+	Tunnels          int
+	TunnelsSet       bool
+	Refresh          time.Duration
+	RefreshSet       bool
+	Port             uint16 // UDP and TCP port of the control API
+	FirstPort        uint16 // range of UDP ports for tunnels, both ends included
+	LastPort         uint16
+	Endpoints        []netip.AddrPort // of the control API, to tell others
+	Peers            []netip.AddrPort // to begin with
+	Table            uint32
+	RulePriority     uint32
+	AddressInterface string
+	Log              *slog.Logger
+}
+
+// Defaults are the options of an operator who chooses nothing.
+func Defaults() Options {
+	return Options{
+		WireGuard: "auto", Port: 6326, FirstPort: 6327, LastPort: 6582,
+		Table: 326, RulePriority: 26000, AddressInterface: "lo",
+	}
+}
