@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,4 +67,48 @@ func connectAs(args UnixArgs) error {
 // ConnectUnix says whether a user of the host can connect to a UNIX socket.
 func (h *Host) ConnectUnix(path string, uid int) error {
 	return h.call("Unix", UnixArgs{path, uid}, &struct{}{})
+}
+
+// ScanArgs are those of Scan.
+type ScanArgs struct{ To netip.Addr }
+
+// scannersMax bounds connections that are being tried at once.
+const scannersMax = 64
+
+// Scan tries all TCP ports of an address.
+func (a *Agent) Scan(args ScanArgs, open *[]uint16) error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	ports := make(chan uint16)
+	for range scannersMax {
+		wg.Go(func() {
+			for port := range ports {
+				c, err := net.DialTimeout("tcp", netip.AddrPortFrom(args.To, port).String(), time.Second)
+				if err != nil {
+					continue
+				}
+				c.Close()
+				mu.Lock()
+				*open = append(*open, port)
+				mu.Unlock()
+			}
+		})
+	}
+	for port := 1; port <= 65535; port++ {
+		ports <- uint16(port)
+	}
+	close(ports)
+	wg.Wait()
+	slices.Sort(*open)
+	return nil
+}
+
+// Scan returns the TCP ports of an address that are open to the host.
+func (h *Host) Scan(to netip.Addr) []uint16 {
+	h.Lab.TB.Helper()
+	var open []uint16
+	if err := h.call("Scan", ScanArgs{to}, &open); err != nil {
+		h.Lab.TB.Fatalf("%v", err)
+	}
+	return open
 }

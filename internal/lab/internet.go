@@ -130,3 +130,12 @@ func (in *Internet) Allow(a, b *Port) {
 func (in *Internet) element(verb string, a, b *Port) string {
 	return fmt.Sprintf("%s element inet lab denied { %q . %q }", verb, a.Link.B.Name, b.Link.B.Name)
 }
+
+// DenyFamily stops the packets of one family between a and b.
+func (in *Internet) DenyFamily(a, b *Port, f Family) {
+	in.Router.Lab.TB.Helper()
+	name := map[Family]string{IPv4: "ipv4", IPv6: "ipv6"}[f]
+	for _, pair := range [][2]*Port{{a, b}, {b, a}} {
+		in.Router.NFT(fmt.Sprintf("add rule inet lab forward meta nfproto %s iifname %q oifname %q counter drop", name, pair[0].Link.B.Name, pair[1].Link.B.Name))
+	}
+}

@@ -30,19 +30,18 @@ type Node struct {
 	Flags   []string // of run, beside --state
 	Address netip.Addr
 	Proc    *Proc
-
-	binary string
+	Binary  string // the program
 }
 
 // Node prepares a node; it has neither certificate nor process.
 func (l *Lab) Node(h *Host, p *Port, name string, flags ...string) *Node {
 	l.TB.Helper()
-	return &Node{Host: h, Port: p, Name: name, State: h.Path("state"), Flags: flags, binary: l.Binary("re6stnode")}
+	return &Node{Host: h, Port: p, Name: name, State: h.Path("state"), Flags: flags, Binary: l.Binary("re6stnode")}
 }
 
 // Join enrols the node.
 func (n *Node) Join(token string) error {
-	_, err := n.Host.Try(n.binary, "join", token, "--state", n.State, "--name", n.Name)
+	_, err := n.Host.Try(n.Binary, "join", token, "--state", n.State, "--name", n.Name)
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,7 @@ func addressIn(path string) (netip.Addr, error) {
 // Run starts the daemon.
 func (n *Node) Run() {
 	n.Host.Lab.TB.Helper()
-	args := append([]string{n.binary, "run", "--state", n.State}, n.Flags...)
+	args := append([]string{n.Binary, "run", "--state", n.State}, n.Flags...)
 	n.Proc = n.Host.Start("re6stnode", args...)
 }
 
@@ -138,7 +137,7 @@ type Route struct {
 
 // ask runs one of the node's commands with --json.
 func (n *Node) ask(into any, args ...string) error {
-	out, err := n.Host.Try(append(append([]string{n.binary}, args...), "--json", "--state", n.State)...)
+	out, err := n.Host.Try(append(append([]string{n.Binary}, args...), "--json", "--state", n.State)...)
 	if err != nil {
 		return err
 	}
