@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -204,21 +203,4 @@ func TestTwoInstances(t *testing.T) {
 	if diff := cmp.Diff(before, census(t)); diff != "" {
 		t.Errorf("after both (-before +after):\n%s", diff)
 	}
-}
-
-// The child of TestLeftoversAfterKill: it installs and waits for its death.
-func TestInstallAndHang(t *testing.T) {
-	file := os.Getenv("RE6ST_TEST_HANG")
-	if file == "" {
-		t.Skip("only as a child of TestF09_LeftoversAfterKill")
-	}
-	h, err := Open()
-	must(t, err)
-	_, err = h.Install(testPlan(), file)
-	must(t, err)
-	dev, err := h.LinkByName("eth0")
-	must(t, err)
-	apply(t, h, RouteChange{Route: Route{Dst: prefix("2001:db8:42:8::/64"), Gateway: addr("fe80::1"), Ifindex: dev.Index, Table: testTable}})
-	fmt.Println("installed")
-	select {}
 }

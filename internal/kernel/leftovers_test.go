@@ -3,6 +3,7 @@ package kernel
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,39 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// hangFile makes this program the child of TestLeftoversAfterKill: it installs,
+// with its undo file there, and waits for its death.
+const hangFile = "RE6ST_TEST_HANG"
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(hangFile); file != "" {
+		fmt.Println(hang(file))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func hang(file string) error {
+	h, err := Open()
+	if err != nil {
+		return err
+	}
+	if _, err := h.Install(testPlan(), file); err != nil {
+		return err
+	}
+	dev, err := h.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	mesh := Route{Dst: prefix("2001:db8:42:8::/64"), Gateway: addr("fe80::1"), Ifindex: dev.Index, Table: testTable}
+	if err := h.Apply([]RouteChange{{Route: mesh}})[0]; err != nil {
+		return err
+	}
+	fmt.Println("installed")
+	_, err = os.Stdin.Read(make([]byte, 1))
+	return err
+}
+
 func TestLeftoversAfterKill(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -21,9 +55,11 @@ func TestLeftoversAfterKill(t *testing.T) {
 	veth(t, h, "eth0")
 	before := census(t)
 	file := filepath.Join(t.TempDir(), "undo.json")
-	child := exec.Command("/proc/self/exe", "-test.run=^TestInstallAndHang$", "-test.v")
-	child.Env = append(os.Environ(), "RE6ST_TEST_HANG="+file)
+	child := exec.Command("/proc/self/exe")
+	child.Env = append(os.Environ(), hangFile+"="+file)
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	_, err := child.StdinPipe() // never written to
+	must(t, err)
 	out, err := child.StdoutPipe()
 	must(t, err)
 	must(t, child.Start())
