@@ -196,7 +196,8 @@ func readPrefix(s *cryptobyte.String, afi []byte) (netip.Prefix, error) {
 	if len(bits.Bytes) > size {
 		return netip.Prefix{}, fmt.Errorf("a prefix of %d bits in an address of %d", bits.BitLength, size*8)
 	}
-	address, _ := netip.AddrFromSlice(append(bits.Bytes, make([]byte, size-len(bits.Bytes))...))
+	// A copy: bits.Bytes is a part of the input, and has room behind it.
+	address, _ := netip.AddrFromSlice(slices.Concat(bits.Bytes, make([]byte, size-len(bits.Bytes))))
 	p := netip.PrefixFrom(address, bits.BitLength)
 	return p, CheckPrefix(p)
 }

@@ -101,6 +101,9 @@ const attempts = 8
 // the Subnet-Router anycast address of the network itself (RFC 4291, section
 // 2.6.1), and in IPv4 neither one that holds the broadcast address.
 func (s *Space) Pick(r *rand.Rand, length int) (netip.Prefix, error) {
+	if !s.network.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("picking a /%d in no network: %w", length, ErrExhausted)
+	}
 	if length < s.network.Bits() || length > s.width {
 		return netip.Prefix{}, fmt.Errorf("picking a /%d in %v: %w", length, s.network, ErrOutside)
 	}
@@ -119,7 +122,7 @@ func (s *Space) Pick(r *rand.Rand, length int) (netip.Prefix, error) {
 	return s.prefix(s.nth(length, uniform(r, free)), length), nil
 }
 
-// mayGive leaves out the first address and, in IPv4, the last one.
+// mayGive leaves out the network's first address and, in IPv4, the last one.
 func (s *Space) mayGive(i interval) bool {
 	return !i.first.isZero() && !s.limit().less(i.end())
 }
