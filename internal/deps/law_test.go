@@ -54,7 +54,7 @@ registry: addressing registry/{api,ca,network,store,web} internal/{durable,ident
 # Assembly: the node's whole side, and of the registry only what a client needs.
 internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,names,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
-cmd/node: internal/{config,durable,status,node}
+cmd/node: internal/{config,status,node}
 cmd/registry: internal/{config,durable,status} registry registry/client
 
 # Nothing of the product imports these.
