@@ -219,6 +219,23 @@ func findRepeated(ctx context.Context, tx *sql.Tx, t token, key [32]byte, now ti
 	return out, true, nil
 }
 
+// MayEnrol answers for most bad tokens, without the writer: whatever is bad about
+// a token, it takes this one query. Only Issue decides.
+func (s *Store) MayEnrol(ctx context.Context, now time.Time, c Claim) error {
+	hash := c.Secret.Hash()
+	var count int
+	err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM tokens LEFT JOIN nodes ON nodes.key = ? AND nodes.token = tokens.id
+		WHERE tokens.hash = ? AND revoked IS NULL AND ((used < uses AND expires > ?) OR (nodes.id IS NOT NULL AND expires >= ?))`,
+		c.Key[:], hash[:], millis(now), millis(now.Add(-retryGrace))).Scan(&count)
+	if err != nil {
+		return fmt.Errorf("looking for the token: %w", classify(err))
+	}
+	if count == 0 {
+		return ErrToken
+	}
+	return nil
+}
+
 // consumeToken takes one use. The condition and the count of rows are the
 // decision; what was read before decides nothing.
 func consumeToken(ctx context.Context, tx *sql.Tx, id int64, now time.Time) error {

@@ -68,8 +68,8 @@ func (s *Store) PutReport(r NodeReport) {
 }
 
 // Sample draws up to count nodes with endpoints, uniformly, of those that were
-// seen since, without the one with the id.
-func (s *Store) Sample(r *rand.Rand, count int, since time.Time, without int64) []api.Peer {
+// seen since, without the one of the name. r has no other user.
+func (s *Store) Sample(r *rand.Rand, count int, since time.Time, without string) []api.Peer {
 	d := s.reports
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -88,7 +88,7 @@ func (s *Store) Sample(r *rand.Rand, count int, since time.Time, without int64) 
 		chosen := at(j)
 		swapped[j] = at(i)
 		n := &d.all[chosen]
-		if n.ID != without && !n.Seen.Before(since) && len(n.Peer.Endpoints) > 0 {
+		if n.Peer.Name != without && !n.Seen.Before(since) && len(n.Peer.Endpoints) > 0 {
 			peers = append(peers, n.Peer)
 		}
 	}
