@@ -15,7 +15,7 @@ var ErrLocked = errors.New("in use by another process")
 
 // Lock is a held lock on a file. The kernel frees it when the process ends, in
 // whatever way; the file stays, as removing it would let two hold locks on two
-// files of one name.
+// files of one name. It has one owner: Close is not for two goroutines at once.
 type Lock struct {
 	file *os.File
 }
@@ -37,10 +37,7 @@ func NewLock(path string) (*Lock, error) {
 		}
 		return nil, fmt.Errorf("locking %q: %w", path, err)
 	}
-	if err := writeHolder(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("locking %q: %w", path, err)
-	}
+	writeHolder(f)
 	return &Lock{file: f}, nil
 }
 
@@ -67,12 +64,12 @@ func flock(f *os.File) error {
 	}
 }
 
-func writeHolder(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+// writeHolder leaves our number for people. A full disk does not unlock: errors
+// are of no interest.
+func writeHolder(f *os.File) {
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	return err
 }
 
 // holderOf returns " (pid N)", or nothing where no number can be read. The
