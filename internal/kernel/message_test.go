@@ -184,7 +184,7 @@ func FuzzT13_ParseEvent(f *testing.F) {
 	f.Add([]byte(rule{family: unix.AF_INET6, priority: 26000, jump: 32766, protocol: 42}.message(unix.RTM_NEWRULE)))
 	f.Add([]byte(newMessage(unix.RTM_NEWLINK, 0, make([]byte, ifinfomsgLen)...).attr(unix.IFLA_IFNAME, []byte("eth0\x00")...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := &Host{wanted: map[routeKey]Route{}, socket: &socket{}}
+		h := &Host{wanted: map[routeKey]Route{}, socket: &socket{port: 1}}
 		_ = eachMessage(b, func(hd header, body []byte) error {
 			_, _, _ = parseRule(body)
 			_, _ = parseLink(body)
