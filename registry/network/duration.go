@@ -12,9 +12,9 @@ import (
 // Duration is a time.Duration that is written in seconds: 0.3 in JSON, 300ms for people.
 type Duration time.Duration
 
-// durationMax keeps seconds in the range where a float64 counts milliseconds
-// exactly and an int64 nanoseconds without overflow.
-const durationMax = 10 * 365 * 24 * time.Hour
+// durationMax keeps seconds in the range where nanoseconds survive a float64:
+// below 2^51 of them, 26 days, the two roundings on the way cannot add up to one.
+const durationMax = 7 * 24 * time.Hour
 
 // Seconds is the duration as a number of seconds.
 func (d Duration) Seconds() float64 { return time.Duration(d).Seconds() }

@@ -6,9 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
@@ -105,12 +107,28 @@ func Verify(text string, ca *ecdsa.PublicKey) (Document, error) {
 	return d, nil
 }
 
+// isCanonical refuses other spellings of the same bytes: decoders skip newlines
+// and do not look at the last character's unused bits. What is compared by its
+// hash, or passed from peer to peer, must have one text.
+func isCanonical(text string) bool {
+	for part := range strings.SplitSeq(text, ".") {
+		b, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || base64.RawURLEncoding.EncodeToString(b) != part {
+			return false
+		}
+	}
+	return true
+}
+
 func verifyCompact(text string, ca *ecdsa.PublicKey) ([]byte, error) {
 	if len(text) > maxJWSBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrInvalid, len(text), maxJWSBytes)
 	}
 	if ca == nil || ca.Curve != elliptic.P256() {
 		return nil, errors.New("the CA's key is not P-256")
+	}
+	if !isCanonical(text) {
+		return nil, fmt.Errorf("%w: not in canonical base64url", ErrInvalid)
 	}
 	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
