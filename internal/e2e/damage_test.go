@@ -190,7 +190,6 @@ func TestF07_KilledAndStartedAgain(t *testing.T) {
 // What others remove from the kernel is put back: at once where the kernel
 // tells of it.
 func TestF09_RemovedByHandIsBack(t *testing.T) {
-	t.Parallel()
 	m := lab.New(t).Mesh(lab.MeshConfig{Nodes: 3, Tunnels: 2, Refresh: 5 * time.Minute})
 	m.Start()
 	settle(m, 30*time.Second)

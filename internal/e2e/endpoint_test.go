@@ -13,7 +13,6 @@ import (
 func TestA21_DeadEndpointDoesNotDelay(t *testing.T) {
 	for _, dead := range []lab.Family{lab.IPv4, lab.IPv6} {
 		t.Run("dead "+map[lab.Family]string{lab.IPv4: "IPv4", lab.IPv6: "IPv6"}[dead], func(t *testing.T) {
-			t.Parallel()
 			m := lab.New(t).Mesh(lab.MeshConfig{Nodes: 2, Tunnels: 1, Refresh: 5 * time.Minute})
 			m.Net.DenyFamily(m.Nodes[0].Port, m.Nodes[1].Port, dead)
 			a, b := m.Nodes[0], m.Nodes[1]

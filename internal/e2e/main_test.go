@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -9,7 +10,14 @@ import (
 	"re6st/internal/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
+// sideBySide is how many scenarios run at once, unless -parallel says: they
+// mostly wait. Those that assert short times are not parallel and run alone.
+const sideBySide = "4"
+
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", sideBySide)
+	os.Exit(lab.Main(m.Run))
+}
 
 // measured reports a figure that no test asserts.
 func measured(t *testing.T, format string, args ...any) {

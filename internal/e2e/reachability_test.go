@@ -43,7 +43,6 @@ func TestReachabilityReportsAPartition(t *testing.T) {
 
 //re6st:reduced 20 of 300 nodes; full in the tests of the allocator
 func TestA17_AllPairsOf20Nodes(t *testing.T) {
-	t.Parallel()
 	m := lab.New(t).Mesh(lab.MeshConfig{Nodes: 20, Tunnels: 3, Refresh: 5 * time.Minute})
 	m.Start()
 	r := m.AllPairs(60 * time.Second)
@@ -58,6 +57,15 @@ func TestA17_AllPairsOf20Nodes(t *testing.T) {
 	// Hop limits decrement at relays: with 3 tunnels a node of 20 needs some.
 	if r.Hops[1] == r.Pairs {
 		t.Errorf("all %d pairs are one hop apart; with 3 tunnels a node this cannot be", r.Pairs)
+	}
+	// The smallest MTU of IPv6, which every link must carry (RFC 8200, section
+	// 5), and what a tunnel over Ethernet carries.
+	for _, mtu := range []int{1280, 1420} {
+		big := m.ReachSize(lab.Slow(20*time.Second), mtu-48)
+		measured(t, "packets of %d bytes: %v", mtu, big)
+		if err := big.Err(); err != nil {
+			t.Errorf("packets of %d bytes: %v", mtu, err)
+		}
 	}
 	measured(t, "RSS of a node: %s", residents(m))
 	wantNoPanic(t, m)

@@ -201,7 +201,12 @@ func (h *Host) Ping(to netip.Addr) error {
 // PingAll probes many addresses at once, each until it answers or the time is
 // over.
 func (h *Host) PingAll(to []netip.Addr, timeout time.Duration) ([]PingResult, error) {
+	return h.PingSize(to, timeout, 0)
+}
+
+// PingSize is PingAll with so many bytes of payload; an IPv6 packet has 48 more.
+func (h *Host) PingSize(to []netip.Addr, timeout time.Duration, size int) ([]PingResult, error) {
 	var reply PingReply
-	err := h.call("Ping", PingArgs{To: to, Timeout: timeout}, &reply)
+	err := h.call("Ping", PingArgs{To: to, Timeout: timeout, Size: size}, &reply)
 	return reply.Results, err
 }

@@ -143,16 +143,12 @@ func TestLinkFaults(t *testing.T) {
 	wantPing(t, a, addr4b.Addr())
 
 	link.Hole(1300)
-	var big, small PingReply
-	ask := func(size int, reply *PingReply) {
-		if err := a.call("Ping", PingArgs{To: []netip.Addr{addr4b.Addr()}, Timeout: time.Second, Size: size}, reply); err != nil {
-			t.Fatal(err)
-		}
+	passes := func(size int) bool {
+		res, err := a.PingSize([]netip.Addr{addr4b.Addr()}, time.Second, size)
+		return err == nil && res[0].OK
 	}
-	ask(1400, &big)
-	ask(1100, &small)
-	if big.Results[0].OK || !small.Results[0].OK {
-		t.Errorf("hole at 1300: 1400 passes %t, 1100 passes %t", big.Results[0].OK, small.Results[0].OK)
+	if big, small := passes(1400), passes(1100); big || !small {
+		t.Errorf("hole at 1300: 1400 passes %t, 1100 passes %t", big, small)
 	}
 
 	link.Lose(20)

@@ -232,6 +232,11 @@ func (r Reach) Err() error {
 // Reach pings between all ordered pairs of the nodes, each until it answers or
 // the time is over.
 func (m *Mesh) Reach(timeout time.Duration, nodes ...*Node) Reach {
+	return m.ReachSize(timeout, 0, nodes...)
+}
+
+// ReachSize is Reach with so many bytes of payload; a packet has 48 more.
+func (m *Mesh) ReachSize(timeout time.Duration, size int, nodes ...*Node) Reach {
 	if len(nodes) == 0 {
 		nodes = m.Running()
 	}
@@ -246,7 +251,7 @@ func (m *Mesh) Reach(timeout time.Duration, nodes ...*Node) Reach {
 				to, names = append(to, peer.Address), append(names, peer.Name)
 			}
 		}
-		results, err := n.Host.PingAll(to, timeout)
+		results, err := n.Host.PingSize(to, timeout, size)
 		mu.Lock()
 		defer mu.Unlock()
 		r.Pairs += len(to)
