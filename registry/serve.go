@@ -129,4 +129,3 @@ func caller() string {
 	}
 	return "unknown"
 }
-
