@@ -46,6 +46,10 @@ type Route struct {
 	Priority uint32 // the kernel's metric; zero means 1024, as for IPv6 it does in the kernel
 	Table    uint32
 	Protocol uint8 // zero means Protocol
+	// PrefSrc is the source address of packets that this host itself sends by
+	// the route from an unbound socket; zero: the kernel's choice (RFC 6724),
+	// which prefers a temporary address of the underlay to the mesh's.
+	PrefSrc netip.Addr
 }
 
 // RouteChange adds or replaces the route that has the same key (table,
@@ -78,6 +82,9 @@ func (r Route) String() string {
 	}
 	if r.Protocol != 0 {
 		fmt.Fprintf(&b, " proto %d", r.Protocol)
+	}
+	if r.PrefSrc.IsValid() {
+		b.WriteString(" src " + r.PrefSrc.String())
 	}
 	return b.String()
 }
@@ -123,7 +130,7 @@ func (r Route) normal() Route {
 	}
 	r.Gateway = r.Gateway.WithZone("")
 	if r.Type != Unicast {
-		r.Gateway, r.Ifindex = netip.Addr{}, 0
+		r.Gateway, r.Ifindex, r.PrefSrc = netip.Addr{}, 0, netip.Addr{}
 	}
 	return r
 }
@@ -136,6 +143,8 @@ func (r Route) check() error {
 		return fmt.Errorf("route %v: source-specific routes are IPv6 only", r)
 	case r.Dst.Addr().Is6() && r.Gateway.Is4():
 		return fmt.Errorf("route %v: IPv6 route with an IPv4 gateway", r)
+	case r.PrefSrc.IsValid() && r.PrefSrc.Is4() != r.Dst.Addr().Is4():
+		return fmt.Errorf("route %v: source address of another family", r)
 	case r.Type > Throw:
 		return fmt.Errorf("route %v: unknown type", r)
 	case r.Type == Unicast && r.Ifindex <= 0:

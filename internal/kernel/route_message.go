@@ -55,6 +55,9 @@ func addRoute(r Route) message {
 	if r.Gateway.IsValid() {
 		m = appendGateway(m, r)
 	}
+	if r.PrefSrc.IsValid() {
+		m = m.attr(unix.RTA_PREFSRC, r.PrefSrc.AsSlice()...)
+	}
 	return m
 }
 
@@ -131,7 +134,7 @@ func parseRoute(b []byte) (foundRoute, error) {
 	}
 	if f.Type != Unicast {
 		// IPv6 says that an unreachable route is on lo.
-		f.Gateway, f.Ifindex = netip.Addr{}, 0
+		f.Gateway, f.Ifindex, f.PrefSrc = netip.Addr{}, 0, netip.Addr{}
 	}
 	return f, nil
 }
@@ -154,6 +157,8 @@ func (f *foundRoute) read(kind uint16, v []byte, dst, src *netip.Addr) (err erro
 		*src, err = addrLike(*src, v)
 	case unix.RTA_GATEWAY:
 		f.Gateway, err = addrLike(*dst, v)
+	case unix.RTA_PREFSRC:
+		f.PrefSrc, err = addrLike(*dst, v)
 	case unix.RTA_VIA:
 		if len(v) < 2 {
 			return fmt.Errorf("%w: RTA_VIA of %d bytes", errMessage, len(v))
