@@ -4,17 +4,14 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
-	"golang.zx2c4.com/wireguard/ipc"
 )
 
 // Device is one wireguard-go device. Its methods may be called by several
@@ -38,28 +35,15 @@ func New(name string, mtu int, log *slog.Logger) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating TUN interface %s: %w", name, err)
 	}
-	file, err := ipc.UAPIOpen(name)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
-	}
 	d := &Device{name: name, conns: make(map[net.Conn]struct{})}
-	d.uapi, err = ipc.UAPIListen(name, file)
-	// The listener has a duplicate, and unlinks the socket when it closes.
-	_ = file.Close()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listening on the control socket of %s: %w", name, err), t.Close(), os.Remove(SocketPath(name)))
+	if d.uapi, err = listen(name); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
 	}
 	d.device = device.NewDevice(t, conn.NewDefaultBind(), logger(name, log))
 	d.clients.Add(1)
 	go d.serve()
 	return d, nil
 }
-
-// SocketPath is where wg(8) looks for a device that is not the kernel's.
-func SocketPath(name string) string { return SocketDir + "/" + name + ".sock" }
-
-// SocketDir is compiled into wg(8) and wireguard-go.
-const SocketDir = "/var/run/wireguard"
 
 // logger passes wireguard-go's log on. Its errors are about single packets and
 // sends that the next one repairs: debug is enough.
@@ -164,22 +148,11 @@ func (d *Device) Close() error {
 		}
 		d.conns = nil
 		d.mu.Unlock()
-		err = d.closeSocket()
+		if err = d.uapi.Close(); err != nil { // which removes the file
+			err = fmt.Errorf("closing the control socket of %s: %w", d.name, err)
+		}
 		d.device.Close()
 		d.clients.Wait()
 	})
 	return err
-}
-
-// closeSocket: the listener removes the file, unless it was opened through a
-// descriptor, as here.
-func (d *Device) closeSocket() error {
-	err := d.uapi.Close()
-	if e := os.Remove(SocketPath(d.name)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	if err != nil {
-		return fmt.Errorf("closing the control socket of %s: %w", d.name, err)
-	}
-	return nil
 }
