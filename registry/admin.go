@@ -162,7 +162,7 @@ func (r *Registry) SetNetwork(ctx context.Context, set api.NetworkSet) (api.Netw
 		if s.Parameters, err = json.Marshal(p); err != nil {
 			return false, err
 		}
-		s.Issued = now
+		s.Issued = now.UTC().Truncate(time.Millisecond)
 		s.Document, err = network.Sign(documentOf(*s, p), r.authority.ca.Signer())
 		return true, err
 	})

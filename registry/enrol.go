@@ -40,6 +40,7 @@ func (r *Registry) Enrol(ctx context.Context, source netip.Addr, request api.Enr
 	// Bad tokens are answered from here, whatever is bad about them: they take
 	// the same one query, and never wait for the writer.
 	err = r.store.MayEnrol(ctx, now, claim)
+	r.trace("token-looked-up")
 	if err == nil {
 		return r.enrol(ctx, now, claim, key)
 	}
@@ -97,6 +98,7 @@ func (r *Registry) enrol(ctx context.Context, now time.Time, claim store.Claim, 
 	if err != nil {
 		return api.EnrolResponse{}, r.problem(fmt.Errorf("checking the certificate: %w", err))
 	}
+	r.trace("answer-made")
 	r.log.Info("node enrolled", "name", n.Name, "prefix", n.Prefix, "repeated", issued.Repeated)
 	return api.EnrolResponse{
 		Certificate: der,

@@ -105,6 +105,7 @@ func (r *Registry) authorize(mux *chi.Mux) func(http.Handler) http.Handler {
 				return
 			}
 			next.ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), visitorKey{}, v)))
+			r.trace("answer-written")
 		})
 	}
 }

@@ -194,7 +194,7 @@ func (o *InitOptions) writeDatabase(ctx context.Context, c *ca.CA, now time.Time
 	}
 	settings := store.Settings{
 		Prefix: o.Network, IPv4: o.IPv4, NodePrefix: o.NodePrefix, Domain: o.Domain, Registries: o.URLs,
-		Parameters: parameters, Version: 1, Issued: now,
+		Parameters: parameters, Version: 1, Issued: now.UTC().Truncate(time.Millisecond),
 	}
 	if settings.Document, err = network.Sign(documentOf(settings, network.Defaults()), c.Signer()); err != nil {
 		return err

@@ -87,6 +87,7 @@ func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(
 		s.trace("transaction-begun")
 		var refused error
 		out, lease, next, refused = s.issueIn(ctx, tx, now, c, prepare)
+		s.trace("transaction-ending")
 		s.isStale = refused == nil // a rollback is certain, the end of a commit is not
 		return classify(refused)
 	})
@@ -271,6 +272,7 @@ func (s *Store) chooseGrant(ctx context.Context, tx *sql.Tx, t token, wanted str
 			return Grant{}, err
 		}
 	}
+	s.trace("named")
 	return Grant{Name: name, Prefix: prefix, Gateway: t.gateway, Announce: t.announce}, nil
 }
 

@@ -126,12 +126,12 @@ func (j *journal) appendLocked(lines []byte, next head, trace func(string)) erro
 	// In two halves, so that the crash tests can end between them; a crash of
 	// the machine can end anywhere.
 	offset, half := j.size, len(lines)/2
-	for _, part := range [][]byte{lines[:half], lines[half:]} {
+	for i, part := range [][]byte{lines[:half], lines[half:]} {
 		if _, err := j.file.WriteAt(part, offset); err != nil {
 			return errors.Join(fmt.Errorf("writing journal: %w", classify(err)), j.cutLocked())
 		}
 		offset += int64(len(part))
-		trace("journal-written")
+		trace([]string{"journal-half-written", "journal-written"}[i])
 	}
 	if err := j.file.Sync(); err != nil {
 		return errors.Join(fmt.Errorf("syncing journal: %w", classify(err)), j.cutLocked())

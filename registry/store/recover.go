@@ -25,6 +25,7 @@ func (s *Store) recover(ctx context.Context) error {
 	if s.journal, err = openJournal(s.dir); err != nil {
 		return err
 	}
+	s.trace("journal-opened")
 	if s.head, err = s.databaseHead(ctx, s.genesis); err != nil {
 		return err
 	}
