@@ -19,6 +19,30 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), ones), ok
 }
 
+// ifaddrmsgLen: family, prefix length, flags, scope, u32 index.
+const ifaddrmsgLen = unix.SizeofIfAddrmsg
+
+// parseAddress reads the body of RTM_NEWADDR or RTM_DELADDR. The local address
+// of a link with a peer's has an attribute of its own.
+func parseAddress(b []byte) (local netip.Addr, err error) {
+	if len(b) < ifaddrmsgLen {
+		return local, fmt.Errorf("%w: address of %d bytes", errMessage, len(b))
+	}
+	hasLocal := false
+	err = eachAttr(b[ifaddrmsgLen:], func(kind uint16, v []byte) error {
+		if kind != unix.IFA_LOCAL && (kind != unix.IFA_ADDRESS || hasLocal) {
+			return nil
+		}
+		hasLocal = hasLocal || kind == unix.IFA_LOCAL
+		var ok bool
+		if local, ok = netip.AddrFromSlice(v); !ok {
+			return fmt.Errorf("%w: address of %d bytes", errMessage, len(v))
+		}
+		return nil
+	})
+	return local, err
+}
+
 // hostAddress is the address as one that needs no duplicate detection (its
 // owner is proved by certificate, and tentative it could not be bound) and puts
 // no route into the main table.

@@ -16,19 +16,27 @@ import (
 
 const testTable = 326
 
-// veth makes a link with a second end to go to, up, and gives its index.
+// veth makes a link with a second end to go to, up, and gives its index. What the
+// kernel adds to a link in the background is there when it returns.
 func veth(t *testing.T, h *Host, name string) int {
 	t.Helper()
 	ip(t, fmt.Sprintf("link add %s type veth peer name %s-p", name, name))
 	ip(t, fmt.Sprintf("link set %s up", name))
 	ip(t, fmt.Sprintf("link set %s-p up", name))
-	await(t, name+" is up", 5*time.Second, func() bool {
-		l, err := h.LinkByName(name)
-		return err == nil && l.Up
-	})
-	l, err := h.LinkByName(name)
-	must(t, err)
-	return l.Index
+	index := 0
+	for _, end := range []string{name + "-p", name} {
+		await(t, end+" is up", 5*time.Second, func() bool {
+			l, err := h.LinkByName(end)
+			if err != nil || !l.Up {
+				return false
+			}
+			index = l.Index
+			_, err = h.LinkLocal(l.Index)
+			local := ip(t, "-6 route show table local dev "+end)
+			return err == nil && strings.Contains(local, "local fe80") && strings.Contains(local, "ff00::/8")
+		})
+	}
+	return index
 }
 
 func apply(t *testing.T, h *Host, changes ...RouteChange) {

@@ -108,6 +108,9 @@ var anyRoute = rapid.Custom(func(t *rapid.T) Route {
 		if rapid.Bool().Draw(t, "gateway") {
 			r.Gateway = anyPrefix(t, 16, "via").Addr()
 		}
+		if rapid.Bool().Draw(t, "sourced") {
+			r.PrefSrc = anyPrefix(t, r.Dst.Addr().BitLen()/8, "prefsrc").Addr()
+		}
 	}
 	return r.normal()
 })
@@ -188,6 +191,7 @@ func FuzzT13_ParseEvent(f *testing.F) {
 		_ = eachMessage(b, func(hd header, body []byte) error {
 			_, _, _ = parseRule(body)
 			_, _ = parseLink(body)
+			_, _ = parseAddress(body)
 			_ = errnoOf(hd, body)
 			return h.heed(&dirt{}, hd, body)
 		})

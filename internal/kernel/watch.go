@@ -105,7 +105,7 @@ func (h *Host) heed(d *dirt, hd header, body []byte) error {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		d.rules = d.rules || hd.port != h.socket.port
 	case unix.RTM_DELADDR:
-		d.addresses = true
+		return h.heedAddress(d, body)
 	case newNetconfKind:
 		d.sysctls = true
 	}
@@ -132,6 +132,18 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 	// IPv4 routes go with their link without an event, and come back with no one.
 	d.all = d.all || h.uses(l.Index)
 	return nil
+}
+
+// heedAddress: with the node's address the kernel takes the preferred source out
+// of the routes that name it, and tells no one.
+func (h *Host) heedAddress(d *dirt, body []byte) error {
+	i := h.installed.get()
+	if i == nil {
+		return nil
+	}
+	gone, err := parseAddress(body)
+	d.all = d.all || gone == i.plan.Address
+	return err
 }
 
 // uses says whether a wanted route goes by the link.

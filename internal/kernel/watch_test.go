@@ -22,6 +22,10 @@ func TestF09_RemovedByHandIsBack(t *testing.T) {
 	ip(t, "addr add 2001:db8:42:9::5/64 dev v0 nodad")
 	i, _ := install(t, h, testPlan())
 	mesh := Route{Dst: prefix("2001:db8:42:8::/64"), Gateway: addr("fe80::1"), Ifindex: dev, Priority: 1024, Table: testTable, Protocol: Protocol}
+	// With the address the kernel takes the source out of such routes, and says nothing.
+	sourced := mesh
+	sourced.Dst, sourced.PrefSrc = prefix("2001:db8:42:a::/64"), testPlan().Address
+	apply(t, h, RouteChange{Route: sourced})
 	def := mesh
 	def.Dst, def.Src = prefix("::/0"), prefix("2001:db8:42::/48")
 	four := mesh
@@ -333,7 +337,8 @@ func advertise(t *testing.T, index int) {
 	must(t, unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index))
 	ra := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
 	err = unix.Sendto(s, ra, 0, &unix.SockaddrInet6{Addr: addr("ff02::1").As16(), ZoneId: uint32(index)})
-	if err != nil && err != unix.EADDRNOTAVAIL { // its address is still tentative
+	// It may have no address yet; who awaits the route tries again.
+	if err != nil && err != unix.EADDRNOTAVAIL && err != unix.ENETUNREACH {
 		t.Fatal(err)
 	}
 }
