@@ -89,7 +89,7 @@ func (a *Authority) covers(p netip.Prefix) bool {
 func (a *Authority) verify(c *x509.Certificate, r refusal, now time.Time) error {
 	// First of all the signature: nothing that a foreign certificate says counts.
 	if err := c.CheckSignatureFrom(a.certificate); err != nil {
-		return r.because(ErrForeign, "")
+		return r.because(ErrForeign, "it says %.80q", c.Issuer.CommonName)
 	}
 	for _, bound := range []struct {
 		r refusal

@@ -12,11 +12,15 @@ import (
 	"re6st/addressing"
 )
 
-// parse reads a certificate and checks its key. The object is always new: the
+// parse reads a certificate and checks its key. The subject is for the error; if
+// it is empty, the certificate says it. The object is always new: the
 // caller strikes out extensions that we have handled, which must not be seen by
 // others.
 func parse(der []byte, subject string) (*x509.Certificate, error) {
 	r := refusal{subject}
+	if subject == "" {
+		r.subject = "the peer"
+	}
 	if len(der) > maxCertificateBytes {
 		return nil, r.because(ErrProfile, "it has %d bytes, at most %d", len(der), maxCertificateBytes)
 	}

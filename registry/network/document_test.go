@@ -286,7 +286,7 @@ func TestSignerFails(t *testing.T) {
 	if _, err := Sign(example(), odd{key, nil, broken}); !errors.Is(err, broken) {
 		t.Errorf("%v, want %v", err, broken)
 	}
-	for _, signature := range []string{"", "\x30\x00", "\x30\x06\x02\x01\x01\x02\x01\x01x"} {
+	for _, signature := range []string{"", "\x30\x00", "\x30\x06\x02\x01\x01\x02\x01\x01x", "\x30\x06\x02\x01\x01\x02\x01\x00", "\x30\x26\x02\x01\x01\x02\x21\x01" + strings.Repeat("x", 32)} {
 		if _, err := Sign(example(), odd{key, []byte(signature), nil}); err == nil {
 			t.Errorf("signature %x was taken", signature)
 		}

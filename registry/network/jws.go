@@ -84,6 +84,11 @@ func (o opaque) SignPayload(payload []byte, _ jose.SignatureAlgorithm) ([]byte, 
 	if rest, err := asn1.Unmarshal(der, &signature); err != nil || len(rest) != 0 {
 		return nil, errors.New("signer returned no ECDSA signature")
 	}
+	for _, n := range []*big.Int{signature.R, signature.S} {
+		if n.Sign() <= 0 || n.BitLen() > 256 {
+			return nil, errors.New("signer returned no P-256 signature")
+		}
+	}
 	raw := make([]byte, 64)
 	signature.R.FillBytes(raw[:32])
 	signature.S.FillBytes(raw[32:])
