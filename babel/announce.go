@@ -1,0 +1,139 @@
+package babel
+
+import (
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// What is said about an entry, and when.
+
+const (
+	// triggerGap is the least time between two updates of one prefix that only
+	// bring another metric.
+	triggerGap = 5 * time.Second
+	// A metric that differs by less is not news (design: max(16, 1/16)).
+	triggerMin   = 16
+	triggerShare = 16
+)
+
+// advertised is what neighbours were told last of an entry, or will be with the
+// next packet.
+type advertised struct {
+	id     RouterID
+	metric uint16
+	link   *link // over which the route went: split horizon hid it there
+	at     time.Time
+}
+
+// current is what they should know. Infinity: no route.
+func (p *entry) current() advertised {
+	switch {
+	case p.own != nil:
+		return advertised{id: p.e.RouterID, metric: p.own.metric}
+	case p.selected != nil:
+		return advertised{id: p.selected.id, metric: p.selected.metric, link: p.selected.n.link}
+	}
+	return advertised{metric: Infinity}
+}
+
+func (p *entry) routerID() RouterID {
+	switch {
+	case p.own != nil:
+		return p.e.RouterID
+	case p.selected != nil:
+		return p.selected.id
+	}
+	return RouterID{}
+}
+
+// announce triggers updates if what neighbours know is out of date (section
+// 3.7.2).
+func (p *entry) announce(now time.Time) {
+	cur, last := p.current(), p.advertised
+	isLost := cur.metric == Infinity && last.metric != Infinity
+	isNew := cur.metric != Infinity && last.metric == Infinity
+	isUrgent := isLost || isNew || cur.metric != Infinity && cur.id != last.id
+	switch {
+	case cur.metric == Infinity && last.metric == Infinity:
+		return
+	case isUrgent:
+	case cur.link != last.link:
+		// Split horizon changes sides.
+	case !isWorthTelling(cur.metric, last.metric):
+		p.triggerAt = time.Time{}
+		return
+	case now.Before(last.at.Add(triggerGap)):
+		p.triggerAt = last.at.Add(triggerGap)
+		p.wakeAt(p.triggerAt)
+		return
+	}
+	cur.at = now
+	p.advertised, p.triggerAt = cur, time.Time{}
+	for _, l := range p.e.links {
+		// Where split horizon hides the route now there is nothing to say, unless
+		// something was said there before: then it is retracted. A retraction
+		// itself goes everywhere: hidden, it makes black holes.
+		isHidden := l.isHorizon() && cur.link == l
+		if isHidden && (isNew || last.link == l) {
+			continue
+		}
+		l.announce(now, p, isUrgent)
+	}
+}
+
+func isWorthTelling(cur, last uint16) bool {
+	delta := max(cur, last) - min(cur, last)
+	return delta > max(triggerMin, last/triggerShare)
+}
+
+// isHorizon: "split horizon on links known symmetric and transitive" (section
+// 3.7.4): a tunnel has one other end.
+func (l *link) isHorizon() bool { return l.Kind == Tunnel }
+
+// advertisement is the Update for an entry in a multicast packet, or nil.
+func (l *link) advertisement(now time.Time, p *entry, triggered bool) *wire.Update {
+	if p.isGone {
+		return nil
+	}
+	isHidden := p.own == nil && p.selected != nil && l.isHorizon() && p.selected.n.link == l
+	switch {
+	case isHidden && triggered:
+		return l.retraction(p)
+	case isHidden:
+		return nil
+	case p.own == nil && p.selected == nil && !p.isHeld && !triggered:
+		return nil
+	}
+	return l.updateOf(now, p)
+}
+
+// updateOf is the Update for an entry, split horizon aside.
+func (l *link) updateOf(now time.Time, p *entry) *wire.Update {
+	u := l.retraction(p)
+	switch {
+	case p.own != nil:
+		u.RouterID, u.Seqno, u.Metric = p.e.RouterID, p.e.seqno.current, p.own.metric
+	case p.selected != nil:
+		r := p.selected
+		u.RouterID, u.Seqno, u.Metric = r.id, r.seqno, r.metric
+		// "before sending an update, ... update the source table" (section 3.7.3).
+		p.noteFeasibility(now, r.id, r.seqno, r.metric)
+	}
+	return u
+}
+
+func (l *link) retraction(p *entry) *wire.Update {
+	return &wire.Update{
+		Prefix: p.prefix, From: p.from,
+		Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity,
+	}
+}
+
+func (l *link) noteSent(p *entry, u *wire.Update) {
+	l.counters.updatesOut++
+	if u.Metric != Infinity && p.own == nil {
+		// A dump may say more than the last trigger did.
+		p.advertised.id, p.advertised.metric, p.advertised.link = u.RouterID, u.Metric, p.selected.n.link
+	}
+}

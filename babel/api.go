@@ -1,0 +1,272 @@
+package babel
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// RouterID names the originator of a route.
+type RouterID = wire.RouterID
+
+// Infinity is the metric of what cannot be reached.
+const Infinity = wire.Infinity
+
+// Config is what an Engine is made of.
+type Config struct {
+	RouterID RouterID
+	// Seqno is the first that has never been used: what the last Output.Reserve
+	// of an earlier life said, or anything the first time.
+	Seqno uint16
+	// Rand gives jitter and Hello seqnos.
+	Rand *rand.Rand
+	// Import judges each Update; nil admits all.
+	Import ImportFilter
+	// RoutesMax bounds the routes that one neighbour may make us store.
+	// Zero: 65536.
+	RoutesMax int
+}
+
+// Verdict is what an ImportFilter says.
+type Verdict uint8
+
+const (
+	// Accept lets the route be selected.
+	Accept Verdict = iota
+	// Refuse drops it. When FilterChanged is called, its neighbour is asked again.
+	Refuse
+	// Hold keeps it without using it, until FilterChanged: not known yet.
+	Hold
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Accept:
+		return "accept"
+	case Refuse:
+		return "refuse"
+	}
+	return "hold"
+}
+
+// Update is what an ImportFilter judges.
+type Update struct {
+	Prefix    netip.Prefix
+	From      netip.Prefix // zero: any source
+	RouterID  RouterID
+	Neighbour netip.Addr
+	Interface int
+	Seqno     uint16
+	Metric    uint16
+}
+
+// ImportFilter is policy as a value. It must be a function of the update and of
+// what FilterChanged announces.
+type ImportFilter func(Update) Verdict
+
+// Kind is the kind of a link: how its cost is computed, whether split horizon
+// applies, and whether changes are acknowledged.
+type Kind uint8
+
+const (
+	// Wired: 2-out-of-3 (RFC 8966, appendix A.2.1), cost 96.
+	Wired Kind = iota
+	// Tunnel: point to point; cost from RTT and loss.
+	Tunnel
+	// Wireless: ETX (appendix A.2.2).
+	Wireless
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Wired:
+		return "wired"
+	case Tunnel:
+		return "tunnel"
+	}
+	return "wireless"
+}
+
+// InterfaceConfig describes a link. Zero intervals and MTU take the defaults.
+type InterfaceConfig struct {
+	Index          int
+	Name           string
+	LinkLocal      netip.Addr   // our address there
+	Addresses      []netip.Addr // further ones, by which an IHU may mean us
+	MTU            int          // default 1280
+	Kind           Kind
+	HelloInterval  time.Duration // default 4 s
+	UpdateInterval time.Duration // default 4 Hello intervals, on tunnels 300 s
+	ExtraCost      uint16
+	RTT            bool // send timestamps; on tunnels always
+}
+
+// Route is a route in the forwarding table.
+type Route struct {
+	Prefix      netip.Prefix
+	From        netip.Prefix // zero: any source
+	NextHop     netip.Addr
+	Interface   int
+	Unreachable bool // without next hop: refuse with an ICMP error
+}
+
+// RouteChange adds or replaces the route of a (Prefix, From), or deletes it.
+type RouteChange struct {
+	Route
+	Delete bool
+}
+
+// Packet is a datagram to send.
+type Packet struct {
+	Interface int
+	Dst       netip.Addr // multicast group or neighbour
+	Data      []byte
+	stampAt   int
+}
+
+// Stamp writes the transmit timestamp, if the packet has one. To be called just
+// before the socket call, with Engine.Timestamp of that moment.
+func (p *Packet) Stamp(timestamp uint32) {
+	if p.stampAt > 0 {
+		b := p.Data[p.stampAt:]
+		b[0], b[1], b[2], b[3] = byte(timestamp>>24), byte(timestamp>>16), byte(timestamp>>8), byte(timestamp)
+	}
+}
+
+// Output is what an Engine wants done, in the order of its fields.
+type Output struct {
+	// Reserve must be durable before Packets leave: seqnos before it may have
+	// been used. If that fails, drop Packets and call ReserveFailed.
+	Reserve    uint16
+	HasReserve bool
+	// Routes must be in the kernel before Packets announce them. For each that
+	// fails, call RouteFailed.
+	Routes  []RouteChange
+	Packets []Packet
+	Events  []Event
+}
+
+// EventKind says what happened.
+type EventKind uint8
+
+const (
+	NeighbourUp EventKind = iota
+	NeighbourDown
+	RouteLost         // the last usable route to Prefix
+	RouteRefused      // by the import filter, or a limit
+	RouteUninstalled  // refused by the kernel
+	SeqnoRaised       // our router-id was heard with a newer seqno
+	PacketMalformed   // Text says why
+	RouterIDDuplicate // an Update with our router-id for what we do not originate
+)
+
+func (k EventKind) String() string {
+	return [...]string{
+		"neighbour up", "neighbour down", "route lost", "route refused", "route not installed",
+		"seqno raised", "malformed packet", "router-id duplicate",
+	}[k]
+}
+
+// Event tells people; nothing depends on it.
+type Event struct {
+	Kind      EventKind
+	Interface int
+	Neighbour netip.Addr
+	Prefix    netip.Prefix
+	From      netip.Prefix
+	RouterID  RouterID
+	Seqno     uint16
+	Text      string
+}
+
+// Snapshot is the state for people.
+type Snapshot struct {
+	RouterID   RouterID
+	Seqno      uint16
+	Interfaces []InterfaceState
+	Neighbours []NeighbourState
+	Routes     []RouteState
+	Sources    []SourceState
+}
+
+// InterfaceState is a link with its counters.
+type InterfaceState struct {
+	Index          int
+	Name           string
+	Kind           Kind
+	LinkLocal      netip.Addr
+	MTU            int
+	HelloInterval  time.Duration
+	UpdateInterval time.Duration
+	ExtraCost      uint16
+	HelloSeqno     uint16
+	PacketsIn      uint64
+	PacketsOut     uint64
+	BytesIn        uint64
+	BytesOut       uint64
+	UpdatesIn      uint64
+	UpdatesOut     uint64
+	Malformed      uint64
+	Resent         uint64
+}
+
+// NeighbourState is a neighbour with the cost of its link.
+type NeighbourState struct {
+	Interface int
+	Address   netip.Addr
+	Reachable bool
+	Multicast uint16 // Hello histories, latest in the top bit
+	Unicast   uint16
+	RxCost    uint16
+	TxCost    uint16
+	Cost      uint16
+	RTT       time.Duration // zero: unknown
+	Loss      float64       // share of Hellos missed
+	Routes    int
+	Selected  int
+	Since     time.Time
+	Heard     time.Time
+}
+
+// RouteState is a route, own or learnt. Neighbour is zero for an own one.
+type RouteState struct {
+	Prefix    netip.Prefix
+	From      netip.Prefix
+	RouterID  RouterID
+	Seqno     uint16
+	Metric    uint16 // ours
+	Received  uint16 // the neighbour's
+	Neighbour netip.Addr
+	NextHop   netip.Addr
+	Interface int
+	Own       bool
+	Feasible  bool
+	Selected  bool
+	Installed bool
+	Held      bool // by the import filter
+	Expires   time.Time
+}
+
+// SourceState is a feasibility distance.
+type SourceState struct {
+	Prefix   netip.Prefix
+	From     netip.Prefix
+	RouterID RouterID
+	Seqno    uint16
+	Metric   uint16
+	Expires  time.Time
+}
+
+// Destination is what tunnel selection wants to know of a prefix.
+type Destination struct {
+	Prefix    netip.Prefix
+	From      netip.Prefix
+	RouterID  RouterID
+	Metric    uint16
+	Neighbour netip.Addr
+	Interface int
+	// Alternative is the best metric that is not through Interface, or Infinity.
+	Alternative uint16
+}

@@ -1,0 +1,46 @@
+// Package babel is the Babel routing protocol (RFC 8966) as a pure state
+// machine: packets, links and time come in, route changes, packets and events
+// go out. It opens no socket, reads no clock, starts no goroutine and writes no
+// log; a loop (babel/speaker, internal/sim) drives it.
+//
+//	e := babel.New(config)
+//	e.InterfaceUp(now, ...)            // inputs take the time and return nothing
+//	e.Receive(now, ...)
+//	if !now.Before(e.Deadline()) { e.Advance(now) }
+//	out := e.Output()                  // effects, to be carried out in order:
+//	                                   // Reserve, Routes, Packets, Events
+//
+// What is here: neighbours and link costs (section 3.4 and appendix A), route
+// acquisition, feasibility and selection (3.5, 3.6), updates (3.7), requests
+// (3.8), source-specific routes (RFC 9079), IPv4 over IPv6 next hops (RFC 9229),
+// the RTT of tunnels (RFC 9616). What is not: MAC (RFC 8967) and DTLS.
+//
+// # Invariants
+//
+//   - A route is selected only if it is feasible, finite, admitted by the import
+//     filter and not refused by the kernel. Hence no loops (section 2.4).
+//   - A finite Update leaves only after the source table knows it (section 3.7.3).
+//   - An own seqno leaves only after its reservation is durable, so that it is
+//     never used for two generations of routes, whatever crashes (Output.Reserve).
+//   - A prefix that was lost stays unreachable while a neighbour may still point
+//     at us (section 2.8).
+//
+// # State
+//
+//	Engine
+//	  links      by ifindex: Hello and Update schedule, what is to be sent
+//	    neighbours  by address: Hello histories, txcost, RTT
+//	  entries    by (prefix, source prefix): what we originate, what we installed
+//	    routes      one a neighbour; also listed by neighbour
+//	    sources     feasibility distances, by router-id
+//	    requests    seqno requests that are ours, or forwarded
+//
+// Everything with a deadline (link, neighbour, entry) is in one heap, by a time
+// that is never later than its earliest deadline.
+//
+// # Tunnels
+//
+// A link of kind Tunnel has one neighbour. Changes are sent once and resent until
+// acknowledged, so that periodic dumps can be rare; split horizon applies, but
+// never to a retraction. The cost follows the RTT and the loss.
+package babel

@@ -1,0 +1,246 @@
+package babel
+
+import (
+	"slices"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+const (
+	helloDefault        = 4 * time.Second
+	updateTunnelDefault = 300 * time.Second
+	updatesPerHello     = 4 // appendix B: the Update interval is 4 Hello intervals
+	mtuDefault          = 1280
+	packetMin           = 512 // section 4: at least this may be sent
+	packetOverhead      = 48  // IPv6 and UDP
+
+	// Urgent is within 0.2 s (appendix B). Here it is what lets the changes that
+	// one event makes travel together.
+	urgentMin = 5 * time.Millisecond
+	urgentMax = 25 * time.Millisecond
+	// A triggered update that is not urgent.
+	lazyMin = 200 * time.Millisecond
+	lazyMax = 500 * time.Millisecond
+	// dumpGap is the least time between two full dumps that are asked for.
+	dumpGap = time.Second
+)
+
+// link is an interface (section 3.2.3) with its schedule and its queues.
+type link struct {
+	InterfaceConfig
+	e          *Engine
+	timer      timer
+	neighbours []*neighbour
+	counters   counters
+
+	helloSeqno uint16
+	helloAt    time.Time
+	helloLeft  int // further Hellos of the start, in quick succession
+
+	dumpAt   time.Time // of the next full dump
+	dumped   time.Time // when the last began
+	dumpAcks bool      // the next is for someone who waits for it
+
+	asks      []wire.TLV // multicast, at controlAt
+	controlAt time.Time  // also the neighbours' own queues
+	dirty     []*entry   // to be announced, at dirtyAt
+	dirtyAt   time.Time
+
+	jobs    []*job // being sent, at the pace of the bucket
+	bucket  bucket
+	flights []*flight
+	opaque  uint16
+}
+
+type counters struct {
+	packetsIn, packetsOut, bytesIn, bytesOut uint64
+	updatesIn, updatesOut, malformed, resent uint64
+}
+
+// InterfaceUp adds a link. One with the same index is replaced.
+func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
+	if !e.begin(now) {
+		return
+	}
+	e.InterfaceDown(now, config.Index)
+	l := &link{InterfaceConfig: config, e: e, helloSeqno: uint16(e.Rand.Uint32())}
+	l.LinkLocal = l.LinkLocal.WithZone("")
+	if l.MTU <= 0 {
+		l.MTU = mtuDefault
+	}
+	l.setIntervals(config.HelloInterval, config.UpdateInterval)
+	l.timer.owner = l
+	at, _ := slices.BinarySearchFunc(e.links, l.Index, func(l *link, index int) int { return l.Index - index })
+	e.links = slices.Insert(e.links, at, l)
+
+	// A new link is of use at once: a few Hellos close together, and a request
+	// for everything from whoever hears them.
+	l.helloLeft = helloBurst
+	l.helloAt = now
+	l.asks = append(l.asks, &wire.RouteRequest{})
+	l.dumpAt = now.Add(e.between(l.UpdateInterval/2, l.UpdateInterval))
+	l.bucket = bucket{tokens: bucketSize, at: now}
+	e.timers.wake(&l.timer, now)
+}
+
+const helloBurst = 4
+
+func (l *link) setIntervals(hello, update time.Duration) {
+	if hello <= 0 {
+		hello = helloDefault
+	}
+	if update <= 0 {
+		update = updatesPerHello * hello
+		if l.Kind == Tunnel {
+			update = updateTunnelDefault
+		}
+	}
+	l.HelloInterval = max(hello, 10*time.Millisecond)
+	l.UpdateInterval = max(update, 100*time.Millisecond)
+}
+
+// SetIntervals changes the schedule of a link. Neighbours learn a longer Hello
+// interval with the Hello that begins it (section 3.4.1: "increased right before
+// sending a Hello").
+func (e *Engine) SetIntervals(now time.Time, index int, hello, update time.Duration) {
+	l := e.link(index)
+	if !e.begin(now) || l == nil {
+		return
+	}
+	was := l.HelloInterval
+	l.setIntervals(hello, update)
+	if was == l.HelloInterval && !l.dumpAt.After(now.Add(l.UpdateInterval)) {
+		return
+	}
+	if l.HelloInterval < was {
+		l.helloAt = earliest(l.helloAt, now.Add(e.between(0, l.HelloInterval)))
+	}
+	for _, n := range l.neighbours {
+		n.ihuIn = 0 // its interval follows
+	}
+	l.dumpAt = earliest(l.dumpAt, now.Add(l.UpdateInterval))
+	l.wake()
+}
+
+// InterfaceDown removes a link: all routes over it are lost at once.
+func (e *Engine) InterfaceDown(now time.Time, index int) {
+	l := e.link(index)
+	if !e.begin(now) || l == nil {
+		return
+	}
+	// Out of the list first: nothing is to be announced there any more.
+	e.links = slices.DeleteFunc(e.links, func(x *link) bool { return x == l })
+	e.timers.remove(&l.timer)
+	for len(l.neighbours) > 0 {
+		l.neighbours[0].forget(now)
+	}
+	e.noLongerAwaited(l)
+}
+
+func (l *link) wake() { l.e.timers.wake(&l.timer, l.due()) }
+
+func (l *link) due() time.Time {
+	if l.e.link(l.Index) != l {
+		return time.Time{}
+	}
+	at := earliest(l.helloAt, l.dumpAt, l.controlAt, l.dirtyAt)
+	if len(l.jobs) > 0 {
+		at = earliest(at, l.bucket.ready())
+	}
+	for _, f := range l.flights {
+		at = earliest(at, f.resendAt)
+	}
+	return at
+}
+
+func (l *link) fire(now time.Time) {
+	if isDue(l.dumpAt, now) {
+		l.beginDump(now)
+	}
+	if isDue(l.dirtyAt, now) {
+		l.beginTrigger(now)
+	}
+	l.checkFlights(now)
+	l.transmit(now)
+}
+
+// helloSoon makes the next Hello, with IHUs, urgent.
+func (l *link) helloSoon(now time.Time) {
+	l.helloAt = earliest(l.helloAt, now.Add(l.e.between(urgentMin, urgentMax)))
+	l.helloLeft = max(l.helloLeft, 2)
+	l.wake()
+}
+
+func (l *link) controlSoon(now time.Time) {
+	if l.controlAt.IsZero() {
+		l.controlAt = now.Add(l.e.between(urgentMin, urgentMax))
+		l.wake()
+	}
+}
+
+// neighbourUp: both sides can use the link now. On a tunnel each tells the other
+// everything, and must not wait to be asked; on a shared link only who is new
+// lacks something, and asks.
+func (l *link) neighbourUp(now time.Time, n *neighbour) {
+	n.askAlls = 0
+	if l.Kind == Tunnel {
+		n.askAllAt = now.Add(askAllWait)
+		l.dumpSoon(now)
+		return
+	}
+	n.askAllAt = now
+	n.wake()
+}
+
+// neighbourDown: what it has not acknowledged it need not any more.
+func (l *link) neighbourDown() {
+	if l.isAnyoneReachable() {
+		return
+	}
+	l.flights, l.jobs = nil, nil
+	l.e.noLongerAwaited(l)
+}
+
+func (l *link) isAnyoneReachable() bool {
+	return slices.ContainsFunc(l.neighbours, (*neighbour).isReachable)
+}
+
+// hasAudience: on a tunnel there is nobody to talk to but the peer.
+func (l *link) hasAudience() bool { return l.Kind != Tunnel || len(l.neighbours) > 0 }
+
+// dumpSoon schedules a full dump that someone waits for.
+func (l *link) dumpSoon(now time.Time) {
+	at := now.Add(l.e.between(urgentMin, urgentMax))
+	if next := l.dumped.Add(dumpGap); !l.dumped.IsZero() && next.After(at) {
+		at = next
+	}
+	l.dumpAt = earliest(l.dumpAt, at)
+	l.dumpAcks = true
+	l.wake()
+}
+
+// announce queues an entry for a triggered update.
+func (l *link) announce(now time.Time, p *entry, isUrgent bool) {
+	if !l.hasAudience() {
+		return
+	}
+	l.dirty = append(l.dirty, p)
+	at := now.Add(l.e.between(lazyMin, lazyMax))
+	if isUrgent {
+		at = now.Add(l.e.between(urgentMin, urgentMax))
+	}
+	if l.dirtyAt.IsZero() || at.Before(l.dirtyAt) {
+		l.dirtyAt = at
+		l.wake()
+	}
+}
+
+// updateMax is the largest Update interval that we advertise anywhere.
+func (e *Engine) updateMax() time.Duration {
+	var most time.Duration
+	for _, l := range e.links {
+		most = max(most, l.UpdateInterval)
+	}
+	return most
+}

@@ -1,0 +1,200 @@
+package babel
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// neighbour is a router on a link (RFC 8966, section 3.2.4).
+type neighbour struct {
+	link  *link
+	addr  netip.Addr
+	timer timer
+
+	multicast history
+	unicast   history
+	txcost    uint16
+	txUntil   time.Time // when the IHU is worth nothing any more
+	cost      uint16    // as routes have it: damped, extra cost included
+	rxsaid    uint16    // rxcost of the last IHU sent
+	ihuIn     int       // Hellos until the next IHU
+	ihuFirst  int       // further Hellos that all carry one
+
+	rtt     rtt
+	suspect suspicion
+	since   time.Time
+	heard   time.Time // any packet
+
+	routes     []*route
+	hasRefused bool
+	asks       []wire.TLV // to be sent by unicast
+	replies    []*entry   // to be announced by unicast, split horizon or not
+	askAllAt   time.Time  // when to ask for everything, if nothing has come
+	askAlls    int
+}
+
+const (
+	ihuEvery   = 3 // "with every 3rd Hello" (appendix B)
+	ihuStart   = 6 // the first RTT samples come fast
+	askAllWait = 2 * time.Second
+	askAllsMax = 3
+)
+
+// neighbour finds or, on a Hello, makes the entry.
+func (l *link) neighbour(addr netip.Addr) *neighbour {
+	for _, n := range l.neighbours {
+		if n.addr == addr {
+			return n
+		}
+	}
+	return nil
+}
+
+func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
+	most := neighboursMax
+	if l.Kind == Tunnel {
+		most = tunnelPeersMax
+	}
+	if len(l.neighbours) >= most {
+		return nil
+	}
+	n := &neighbour{
+		link: l, addr: addr, txcost: Infinity, cost: Infinity, rxsaid: Infinity,
+		ihuFirst: ihuStart, since: now, heard: now,
+	}
+	n.timer.owner = n
+	l.neighbours = append(l.neighbours, n)
+	return n
+}
+
+// forget removes the neighbour and all that it told.
+func (n *neighbour) forget(now time.Time) {
+	l := n.link
+	i := slices.Index(l.neighbours, n)
+	if i < 0 {
+		return
+	}
+	l.neighbours = slices.Delete(l.neighbours, i, i+1)
+	l.e.timers.remove(&n.timer)
+	n.setCost(now, Infinity)
+	for len(n.routes) > 0 {
+		r := n.routes[len(n.routes)-1]
+		r.p.remove(r)
+		r.p.reconsider(now)
+	}
+}
+
+// hello is RFC 8966, section 3.4.1.
+func (n *neighbour) hello(now time.Time, t *wire.Hello) *neighbour {
+	h := &n.multicast
+	if t.Unicast {
+		h = &n.unicast
+	}
+	if !h.hear(now, t.Seqno, t.Interval.Duration()) {
+		// "the sending node has probably rebooted": begin anew.
+		n.forget(now)
+		if n = n.link.addNeighbour(now, n.addr); n != nil {
+			return n.hello(now, t)
+		}
+		return nil
+	}
+	n.suspect.clear()
+	if n.multicast.length+n.unicast.length == 1 {
+		// It has just come: let it hear us at once.
+		n.link.helloSoon(now)
+	}
+	n.reckon(now)
+	n.wake()
+	return n
+}
+
+// ihu is section 3.4.2.
+func (n *neighbour) ihu(now time.Time, t *wire.IHU) {
+	n.txcost = t.RxCost
+	n.txUntil = now.Add(t.Interval.Duration() * 7 / 2)
+	n.reckon(now)
+	n.wake()
+}
+
+func (n *neighbour) wake() { n.link.e.timers.wake(&n.timer, n.due()) }
+
+func (n *neighbour) due() time.Time {
+	if !slices.Contains(n.link.neighbours, n) {
+		return time.Time{}
+	}
+	return earliest(n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.suspect.due())
+}
+
+func (n *neighbour) fire(now time.Time) {
+	for _, h := range []*history{&n.multicast, &n.unicast} {
+		for isDue(h.missAt, now) {
+			// After a long sleep: as many misses as there were.
+			h.miss(h.missAt)
+			n.suspectMaybe(now)
+		}
+	}
+	if n.multicast.bits == 0 && n.unicast.bits == 0 {
+		n.forget(now)
+		return
+	}
+	if isDue(n.txUntil, now) {
+		n.txcost, n.txUntil = Infinity, time.Time{}
+	}
+	n.probe(now)
+	if isDue(n.askAllAt, now) {
+		n.askAll(now)
+	}
+	n.reckon(now)
+}
+
+// askAll is for a neighbour that should have told its routes by now.
+func (n *neighbour) askAll(now time.Time) {
+	n.askAllAt = time.Time{}
+	if n.askAlls++; n.askAlls <= askAllsMax {
+		n.askAllAt = now.Add(askAllWait)
+		n.ask(now, &wire.RouteRequest{})
+	}
+}
+
+// ask queues a TLV for this neighbour alone, urgently.
+func (n *neighbour) ask(now time.Time, tlv wire.TLV) {
+	const asksMax = 4096
+	if len(n.asks) < asksMax {
+		n.asks = append(n.asks, tlv)
+	}
+	n.link.controlSoon(now)
+}
+
+// reply queues an Update for this neighbour alone, urgently.
+func (n *neighbour) reply(now time.Time, p *entry) {
+	n.replies = append(n.replies, p)
+	n.link.controlSoon(now)
+}
+
+// setCost changes the cost of the link, and with it of every route over it.
+func (n *neighbour) setCost(now time.Time, cost uint16) {
+	was := n.cost
+	if cost == was {
+		return
+	}
+	n.cost = cost
+	l := n.link
+	// The slice loses elements when an entry forgets a route.
+	for _, r := range slices.Clone(n.routes) {
+		r.setMetric(now)
+		r.p.reconsider(now)
+	}
+	switch {
+	case was == Infinity:
+		l.e.emit(Event{Kind: NeighbourUp, Interface: l.Index, Neighbour: n.addr})
+		l.neighbourUp(now, n)
+	case cost == Infinity:
+		l.e.emit(Event{Kind: NeighbourDown, Interface: l.Index, Neighbour: n.addr})
+		l.neighbourDown()
+	}
+}
+
+func (n *neighbour) isReachable() bool { return n.cost != Infinity }

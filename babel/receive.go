@@ -1,0 +1,240 @@
+package babel
+
+import (
+	"net/netip"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// Receive takes a datagram that arrived on a link. "Packets whose source is not
+// a link-local address or port 6696 MUST be ignored" (section 4). All of it is
+// decoded before any of it is acted upon.
+func (e *Engine) Receive(now time.Time, index int, src netip.AddrPort, dst netip.Addr, payload []byte) {
+	l := e.link(index)
+	if !e.begin(now) || l == nil {
+		return
+	}
+	from := src.Addr().WithZone("")
+	isLocal := from.Is6() && from.IsLinkLocalUnicast() && src.Port() == wire.Port && from != l.LinkLocal
+	isHere := dst.IsLinkLocalUnicast() || dst.IsMulticast()
+	if !isLocal || !isHere {
+		return
+	}
+	l.counters.packetsIn++
+	l.counters.bytesIn += uint64(len(payload))
+	arrival := e.Timestamp(now)
+	packet := e.decoder.Parse(payload, from)
+	if packet.Err != nil {
+		l.counters.malformed++
+		e.emit(Event{Kind: PacketMalformed, Interface: index, Neighbour: from, Text: packet.Err.Error()})
+	}
+	n := l.neighbour(from)
+	if n != nil {
+		n.heard = now
+	}
+	in := inbound{e: e, l: l, n: n, from: from, arrival: arrival}
+	for _, tlv := range packet.TLVs {
+		in.handle(now, tlv)
+	}
+	in.finish(now)
+}
+
+// inbound is the context of one packet.
+type inbound struct {
+	e       *Engine
+	l       *link
+	n       *neighbour
+	from    netip.Addr
+	arrival uint32
+	hello   wire.Timestamp
+	echo    wire.Echo
+}
+
+func (in *inbound) handle(now time.Time, tlv wire.TLV) {
+	if h, ok := tlv.(*wire.Hello); ok {
+		in.handleHello(now, h)
+		return
+	}
+	if a, ok := tlv.(*wire.AckRequest); ok {
+		// "A node MUST send an Acknowledgment": known to us or not.
+		in.l.sendNow(in.from, &wire.Ack{Opaque: a.Opaque})
+		return
+	}
+	n := in.n
+	if n == nil {
+		return // whoever has not said Hello is no neighbour
+	}
+	switch t := tlv.(type) {
+	case *wire.Ack:
+		in.l.acknowledged(t.Opaque)
+	case *wire.IHU:
+		if in.l.isOurs(t.Address) {
+			in.echo = t.Echo
+			n.ihu(now, t)
+		}
+	case *wire.Update:
+		in.l.counters.updatesIn++
+		n.receiveUpdate(now, t)
+	case *wire.RouteRequest:
+		n.receiveRouteRequest(now, t)
+	case *wire.SeqnoRequest:
+		n.receiveSeqnoRequest(now, t)
+	}
+}
+
+func (in *inbound) handleHello(now time.Time, t *wire.Hello) {
+	if in.n == nil {
+		in.n = in.l.addNeighbour(now, in.from)
+	}
+	if in.n != nil {
+		in.n = in.n.hello(now, t)
+		in.hello = t.Timestamp
+	}
+}
+
+// finish looks at the timestamps together: a sample needs both (RFC 9616,
+// section 3.2).
+func (in *inbound) finish(now time.Time) {
+	n := in.n
+	if n == nil || !in.hello.Present {
+		return
+	}
+	if in.echo.Present {
+		n.rtt.sample(now, in.echo.Origin, in.echo.Receive, in.hello.Transmit, in.arrival)
+	}
+	n.rtt.noteHello(now, in.hello.Transmit, in.arrival)
+	n.reckon(now)
+}
+
+// isOurs: an IHU without address is for whoever receives it.
+func (l *link) isOurs(a netip.Addr) bool {
+	if !a.IsValid() || a == l.LinkLocal {
+		return true
+	}
+	for _, x := range l.Addresses {
+		if x.WithZone("") == a {
+			return true
+		}
+	}
+	return false
+}
+
+// isRoutable leaves out what must never be routed (appendix C), and what the
+// forwarding table cannot hold: IPv4 has no source-specific routes in Linux.
+func isRoutable(p, from netip.Prefix) bool {
+	a := p.Addr()
+	isBad := a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() && a.Is6() ||
+		p.Bits() > 0 && a.IsUnspecified() && p.Bits() == a.BitLen() ||
+		a.Is4() && from.IsValid()
+	return !isBad
+}
+
+// receiveUpdate is section 3.5.3.
+func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
+	e := n.link.e
+	n.askAllAt = time.Time{}
+	if !t.Prefix.IsValid() {
+		n.retractAll(now)
+		return
+	}
+	k := keyOf(t.Prefix, t.From)
+	if !isRoutable(k.prefix, k.from) {
+		return
+	}
+	p := e.entries[k]
+	if t.Metric == Infinity {
+		if p != nil {
+			n.retractOne(now, p)
+		}
+		return
+	}
+	if t.RouterID == e.RouterID {
+		n.receiveOwn(now, p, t)
+		return
+	}
+	u := Update{k.prefix, k.from, t.RouterID, n.addr, n.link.Index, t.Seqno, t.Metric}
+	verdict := e.judge(u)
+	isNew := p == nil || p.route(n) == nil
+	if verdict == Refuse || isNew && len(n.routes) >= e.RoutesMax {
+		n.refuse(now, p, u)
+		return
+	}
+	e.entry(k).receive(now, n, t, verdict)
+}
+
+func (n *neighbour) refuse(now time.Time, p *entry, u Update) {
+	n.hasRefused = true
+	n.link.e.emit(Event{
+		Kind: RouteRefused, Interface: u.Interface, Neighbour: n.addr,
+		Prefix: u.Prefix, From: u.From, RouterID: u.RouterID, Seqno: u.Seqno,
+	})
+	if p == nil {
+		return
+	}
+	if r := p.route(n); r != nil {
+		p.remove(r)
+		p.reconsider(now)
+	}
+}
+
+// receiveOwn: our own announcement comes back. It is no route; but if it is
+// newer than what we remember, others will not believe us until we are above.
+func (n *neighbour) receiveOwn(now time.Time, p *entry, t *wire.Update) {
+	e := n.link.e
+	if p != nil {
+		n.retractOne(now, p) // its earlier route was by another router
+	}
+	if !e.seqno.exceed(now, t.Seqno) {
+		return
+	}
+	e.emit(Event{Kind: SeqnoRaised, Interface: n.link.Index, Neighbour: n.addr, Prefix: t.Prefix, Seqno: e.seqno.current})
+	for _, q := range e.sortedEntries() {
+		if q.own == nil {
+			continue
+		}
+		for _, l := range e.links {
+			l.announce(now, q, true)
+		}
+	}
+}
+
+func (n *neighbour) retractAll(now time.Time) {
+	routes := make([]*route, len(n.routes))
+	copy(routes, n.routes)
+	for _, r := range routes {
+		n.retractOne(now, r.p)
+	}
+}
+
+func (n *neighbour) retractOne(now time.Time, p *entry) {
+	if r := p.route(n); r != nil && r.refMetric != Infinity {
+		r.retract(now)
+		p.reconsider(now)
+	}
+}
+
+// receive takes a finite Update that the filter admits.
+func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Verdict) {
+	r := p.route(n)
+	isFeasible := p.isFeasible(t.RouterID, t.Seqno, t.Metric)
+	if r != nil && r == p.selected && !isFeasible && r.id == t.RouterID && verdict == Accept {
+		// "MAY be ignored": wholly, its timer included. Packets keep flowing while
+		// the neighbour is asked for a newer seqno; if none comes, giveUp ends it.
+		r.isStale = true
+		p.wantSeqno(now, &route{p: p, n: n, id: t.RouterID, seqno: t.Seqno, refMetric: t.Metric})
+		return
+	}
+	if r == nil {
+		r = p.addRoute(n)
+	}
+	r.id, r.seqno, r.refMetric, r.nextHop = t.RouterID, t.Seqno, t.Metric, t.NextHop
+	r.verdict, r.isStale = verdict, false
+	r.interval = t.Interval.Duration()
+	r.setMetric(now)
+	r.refresh(now)
+	if !isFeasible {
+		p.starvedAt = time.Time{} // something has changed: asking may help now
+	}
+	p.reconsider(now)
+}

@@ -1,0 +1,280 @@
+package babel
+
+import (
+	"slices"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+const (
+	requestHops    = 64              // of our own (section 3.8.2.1)
+	requestWait    = 2 * time.Second // doubled with each resend
+	requestsResend = 3
+	// suppressTime must be below the shortest retry, or retries die on the way.
+	suppressTime  = time.Second
+	forwardTime   = 16 * time.Second // how long a forwarded one is remembered
+	starvedTime   = 30 * time.Second // then a starving node begins again
+	requestsMax   = 16               // of an entry
+	requestersMax = 64
+)
+
+// request is a seqno request that waits for its answer (section 3.2.7): ours, or
+// one that we passed on.
+type request struct {
+	id         RouterID
+	seqno      uint16
+	isOwn      bool
+	tries      int // resends of our own; turns of a forwarded one
+	retryAt    time.Time
+	sent       time.Time
+	requesters []*neighbour
+}
+
+func (q *request) due() time.Time {
+	if q.isOwn {
+		return q.retryAt
+	}
+	return q.sent.Add(forwardTime)
+}
+
+func (p *entry) request(id RouterID) *request {
+	for _, q := range p.requests {
+		if q.id == id {
+			return q
+		}
+	}
+	return nil
+}
+
+func (p *entry) addRequest(id RouterID, seqno uint16) *request {
+	if len(p.requests) >= requestsMax {
+		p.requests = p.requests[1:]
+	}
+	q := &request{id: id, seqno: seqno}
+	p.requests = append(p.requests, q)
+	return q
+}
+
+// starve is called while there is no route: "it MUST take action to ensure that
+// it will eventually acquire a feasible route" (section 3.8.2.1). All unfeasible
+// next hops are asked, once, and again by timer.
+func (p *entry) starve(now time.Time) {
+	if p.starvedAt.After(now) {
+		return
+	}
+	for _, r := range p.routes {
+		if r.isFallback() {
+			p.wantSeqno(now, r)
+		}
+	}
+}
+
+// wantSeqno asks for a seqno that makes the route feasible, unless that is
+// already under way: one request, however many unfeasible Updates come.
+func (p *entry) wantSeqno(now time.Time, r *route) {
+	s := p.source(r.id)
+	if s == nil {
+		return
+	}
+	want := s.seqno + 1
+	q := p.request(r.id)
+	if q != nil && q.isOwn && !isNewer(want, q.seqno) {
+		return
+	}
+	if next := p.askedAt.Add(requestWait); !p.askedAt.IsZero() && next.After(now) {
+		p.starvedAt = earliest(p.starvedAt, next)
+		p.wakeAt(p.starvedAt)
+		return
+	}
+	if q == nil {
+		q = p.addRequest(r.id, want)
+	}
+	if isNewer(want, q.seqno) {
+		q.seqno = want
+	}
+	q.isOwn, q.tries, q.retryAt = true, 0, now.Add(requestWait)
+	p.sendRequest(now, q)
+}
+
+// sendRequest asks every neighbour whose route needs that seqno.
+func (p *entry) sendRequest(now time.Time, q *request) {
+	q.sent, p.askedAt = now, now
+	p.wakeAt(q.due())
+	for _, r := range p.routes {
+		if r.id == q.id && (r.isFallback() || r.isStale) {
+			r.n.ask(now, p.seqnoRequest(q, requestHops))
+		}
+	}
+}
+
+func (p *entry) seqnoRequest(q *request, hops uint8) *wire.SeqnoRequest {
+	return &wire.SeqnoRequest{Prefix: p.prefix, From: p.from, Seqno: q.seqno, HopCount: hops, RouterID: q.id}
+}
+
+// retryRequests sends our own again after 2, 4 and 8 s, and gives up.
+func (p *entry) retryRequests(now time.Time) {
+	if isDue(p.starvedAt, now) {
+		p.starvedAt = time.Time{}
+	}
+	for _, q := range slices.Clone(p.requests) {
+		if !isDue(q.due(), now) {
+			continue
+		}
+		if q.isOwn && q.tries < requestsResend {
+			q.tries++
+			q.retryAt = now.Add(requestWait << q.tries)
+			p.sendRequest(now, q)
+			continue
+		}
+		p.dropRequest(q)
+		if q.isOwn {
+			p.giveUp(now)
+		}
+	}
+}
+
+// giveUp ends a round of requests. A route that we kept against its neighbour's
+// word is not to be trusted any longer.
+func (p *entry) giveUp(now time.Time) {
+	p.starvedAt = now.Add(starvedTime)
+	p.wakeAt(p.starvedAt)
+	if r := p.selected; r != nil && r.isStale {
+		r.retract(now)
+	}
+}
+
+func (p *entry) dropRequest(q *request) {
+	p.requests = slices.DeleteFunc(p.requests, func(x *request) bool { return x == q })
+}
+
+// answers tells whether what we would advertise satisfies the request (section
+// 3.8.1.2): another router-id, or the seqno or a newer one.
+func (p *entry) answers(id RouterID, seqno uint16) bool {
+	switch {
+	case p.own != nil:
+		return id != p.e.RouterID || !isNewer(seqno, p.e.seqno.current)
+	case p.selected != nil:
+		return p.selected.id != id || !isNewer(seqno, p.selected.seqno)
+	}
+	return false
+}
+
+// satisfy ends the requests that are answered, and passes the answer on.
+func (p *entry) satisfy(now time.Time) {
+	if len(p.requests) == 0 {
+		return
+	}
+	p.requests = slices.DeleteFunc(p.requests, func(q *request) bool {
+		if !p.answers(q.id, q.seqno) {
+			return false
+		}
+		for _, n := range q.requesters {
+			if slices.Contains(n.link.neighbours, n) {
+				n.reply(now, p)
+			}
+		}
+		return true
+	})
+}
+
+// receiveSeqnoRequest is section 3.8.1.2.
+func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
+	e := n.link.e
+	p := e.entries[keyOf(t.Prefix, t.From)]
+	if p == nil || p.own == nil && len(p.routes) == 0 {
+		return
+	}
+	if !p.answers(t.RouterID, t.Seqno) {
+		if p.own == nil {
+			if t.RouterID != e.RouterID { // nobody else can answer for us
+				p.forward(now, n, t)
+			}
+			return
+		}
+		// It is for us. Too early an increment is asked for again.
+		e.seqno.bump(now)
+	}
+	n.reply(now, p)
+}
+
+// forward passes a request on, to one neighbour, that is not the one it came
+// from, and nearer to the origin.
+func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
+	if t.HopCount < 2 {
+		return
+	}
+	q := p.request(t.RouterID)
+	isOld := q != nil && !isNewer(t.Seqno, q.seqno)
+	if q == nil {
+		q = p.addRequest(t.RouterID, t.Seqno)
+	}
+	if !slices.Contains(q.requesters, from) && len(q.requesters) < requestersMax {
+		q.requesters = append(q.requesters, from)
+	}
+	if isOld && now.Sub(q.sent) < suppressTime {
+		return
+	}
+	if !isOld {
+		q.seqno = t.Seqno
+	}
+	to := p.forwardTo(from, t.RouterID, q.tries)
+	if !q.isOwn {
+		q.tries++
+	}
+	q.sent = now
+	p.wakeAt(q.due())
+	if to != nil {
+		to.ask(now, p.seqnoRequest(&request{id: t.RouterID, seqno: t.Seqno}, t.HopCount-1))
+	}
+}
+
+// forwardTo chooses: a feasible route's next hop first, then an unfeasible one;
+// a request that comes again takes the next in line.
+func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
+	var line []*route
+	for _, r := range p.routes {
+		if r.n != from && r.metric != Infinity && r.verdict == Accept {
+			line = append(line, r)
+		}
+	}
+	if len(line) == 0 {
+		return nil
+	}
+	rank := func(r *route) int {
+		n := int(r.metric)
+		if !r.isFeasible() {
+			n += 2 * Infinity
+		}
+		if r.id != id {
+			n += Infinity
+		}
+		return n
+	}
+	slices.SortStableFunc(line, func(a, b *route) int { return rank(a) - rank(b) })
+	return line[turn%len(line)].n
+}
+
+// receiveRouteRequest is section 3.8.1.1.
+func (n *neighbour) receiveRouteRequest(now time.Time, t *wire.RouteRequest) {
+	l := n.link
+	if !t.Prefix.IsValid() {
+		// A neighbour that cannot use the link yet gets everything when it can.
+		if n.isReachable() || l.Kind != Tunnel {
+			l.dumpSoon(now)
+		}
+		return
+	}
+	// Update or retraction, split horizon or not: it asked.
+	k := keyOf(t.Prefix, t.From)
+	if p := l.e.entries[k]; p != nil {
+		n.reply(now, p)
+		return
+	}
+	n.ask(now, l.retraction(&entry{key: k}))
+}
+
+// askRefresh: the selected route is about to expire (section 3.8.2.3).
+func (p *entry) askRefresh(now time.Time, r *route) {
+	r.n.ask(now, &wire.RouteRequest{Prefix: p.prefix, From: p.from})
+}

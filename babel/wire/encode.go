@@ -1,0 +1,135 @@
+package wire
+
+import "net/netip"
+
+// Encoder writes one packet of bounded size. TLVs are added until one does not
+// fit; the state of the compression is that of the packet.
+type Encoder struct {
+	buf   []byte
+	limit int
+	empty int // length without TLVs
+
+	id       RouterID
+	nextHop4 netip.Addr
+	nextHop6 netip.Addr // zero: the packet's source
+	defaults [AEv4viav6 + 1]encoderDefault
+	stampAt  int
+}
+
+type encoderDefault struct {
+	full [16]byte
+	n    int // octets worth omitting
+}
+
+// NewEncoder begins a packet of at most limit octets.
+func NewEncoder(limit int) *Encoder {
+	e := &Encoder{limit: limit}
+	e.Reset()
+	return e
+}
+
+// Reset begins another packet; the bytes of the last one stay with their owner.
+func (e *Encoder) Reset() {
+	*e = Encoder{limit: e.limit, buf: make([]byte, HeaderLen, e.limit)}
+	e.buf[0], e.buf[1] = magic, version
+	e.empty = HeaderLen
+}
+
+// IsEmpty tells whether no TLV was added.
+func (e *Encoder) IsEmpty() bool { return len(e.buf) == e.empty }
+
+// Len is the length of the packet so far.
+func (e *Encoder) Len() int { return len(e.buf) }
+
+// Bytes ends the packet.
+func (e *Encoder) Bytes() []byte {
+	n := len(e.buf) - HeaderLen
+	e.buf[2], e.buf[3] = byte(n>>8), byte(n)
+	return e.buf
+}
+
+// StampAt is the offset of the transmit timestamp of the packet's Hello, to be
+// overwritten just before sending, or 0.
+func (e *Encoder) StampAt() int { return e.stampAt }
+
+// Add appends a TLV, and before an Update the Router-Id and Next Hop TLVs that
+// it needs. If the limit does not allow it, it is false and nothing changed.
+func (e *Encoder) Add(tlv TLV) bool {
+	was := *e
+	switch t := tlv.(type) {
+	case *Update:
+		e.addUpdate(t)
+	case *Hello:
+		at := len(e.buf)
+		e.buf = t.append(e.buf)
+		if t.Timestamp.Present {
+			e.stampAt = at + 2 + 6 + 2
+		}
+	case interface{ append([]byte) []byte }:
+		e.buf = t.append(e.buf)
+	}
+	if len(e.buf) > e.limit {
+		was.buf = was.buf[:len(was.buf):cap(was.buf)]
+		*e = was
+		return false
+	}
+	return true
+}
+
+func (e *Encoder) addUpdate(u *Update) {
+	ae := updateAE(u.Prefix, u.NextHop)
+	if u.RouterID != (RouterID{}) && u.RouterID != e.id {
+		e.id = u.RouterID
+		e.buf = append(append(e.buf, byte(TypeRouterID), 10, 0, 0), u.RouterID[:]...)
+	}
+	if u.Metric != Infinity {
+		e.addNextHop(u.NextHop)
+	}
+	at := len(e.buf)
+	e.buf = append(e.buf, byte(TypeUpdate), 0, byte(ae), 0)
+	if ae == AEWildcard {
+		e.buf = append(e.buf, 0, 0)
+		e.buf = e.appendUpdateFields(u)
+	} else {
+		e.appendPrefix(ae, u, at)
+	}
+	e.buf = closeTLV(appendSourcePrefix(e.buf, u.From), at)
+}
+
+// appendPrefix omits what the prefix has in common with the one before, which
+// becomes the default by flag P. Source-specific Updates never become it: a
+// neighbour without RFC 9079 ignores them, and one with an old parser forgets
+// to remember their prefix.
+func (e *Encoder) appendPrefix(ae AE, u *Update, at int) {
+	full, n := prefixOctets(u.Prefix)
+	def := &e.defaults[ae]
+	omitted := 0
+	for omitted < min(n, def.n) && full[omitted] == def.full[omitted] {
+		omitted++
+	}
+	if !u.From.IsValid() {
+		e.buf[at+3] = flagPrefix
+		*def = encoderDefault{full, n}
+	}
+	e.buf = append(e.buf, byte(u.Prefix.Bits()), byte(omitted))
+	e.buf = append(e.appendUpdateFields(u), full[omitted:n]...)
+}
+
+func (e *Encoder) appendUpdateFields(u *Update) []byte {
+	return append16(append16(append16(e.buf, uint16(u.Interval)), u.Seqno), u.Metric)
+}
+
+// addNextHop writes a Next Hop TLV where the last one of the family differs.
+func (e *Encoder) addNextHop(a netip.Addr) {
+	last := &e.nextHop6
+	if a.Is4() {
+		last = &e.nextHop4
+	}
+	if !a.IsValid() || *last == a {
+		return
+	}
+	*last = a
+	at := len(e.buf)
+	e.buf = append(e.buf, byte(TypeNextHop), 0, byte(aeOf(a)), 0)
+	e.buf = closeTLV(appendAddress(e.buf, a), at)
+}
