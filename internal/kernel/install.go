@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 
@@ -77,7 +78,8 @@ func (h *Host) Install(p Plan, undoFile string) (*Installed, error) {
 }
 
 func hinted(err error) error {
-	if errors.Is(err, unix.EPERM) {
+	// Files below /proc/sys say EACCES instead, as does a disabled IPv6 to root.
+	if errors.Is(err, unix.EPERM) || (errors.Is(err, unix.EACCES) && os.Geteuid() != 0) {
 		return fmt.Errorf("%w (changing tables, rules and sysctls needs root)", err)
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // hangFile makes this program the child of TestLeftoversAfterKill: it installs,
@@ -92,6 +93,46 @@ func TestLeftoversAfterKill(t *testing.T) {
 		t.Errorf("after Cleanup (-before +after):\n%s", diff)
 	}
 	must(t, h.Cleanup(testPlan(), file)) // nothing left: nothing to do
+}
+
+func TestInstallWithoutRoot(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	before := census(t)
+	dir, err := os.MkdirTemp("/run", "") // t.TempDir is below a directory of root's
+	must(t, err)
+	must(t, os.Chmod("/run", 0o755))
+	const nobody = 65534
+	must(t, os.Chown(dir, nobody, nobody))
+	child := exec.Command("/proc/self/exe")
+	child.Env = append(os.Environ(), hangFile+"="+filepath.Join(dir, "undo.json"))
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := child.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "needs root") {
+		t.Errorf("without root: %v, %s", err, out)
+	}
+	if diff := cmp.Diff(before, census(t)); diff != "" {
+		t.Errorf("afterwards (-before +after):\n%s", diff)
+	}
+}
+
+// As in a container that was not started with the settings.
+func TestInstallWithReadOnlySysctls(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	must(t, unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""))
+	must(t, unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	before := census(t)
+	_, err := h.Install(testPlan(), filepath.Join(t.TempDir(), "undo.json"))
+	if !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), forwarding6) || !strings.Contains(err.Error(), "in a container") {
+		t.Errorf("error %v, want what to set and where", err)
+	}
+	if diff := cmp.Diff(before, census(t)); diff != "" {
+		t.Errorf("afterwards (-before +after):\n%s", diff)
+	}
 }
 
 // Without the undo file the table and the rules are still known by their mark.

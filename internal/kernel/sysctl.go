@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The sysctls that we change, all of them:
@@ -41,9 +43,17 @@ func Sysctl(name string) (string, error) {
 }
 
 // SetSysctl writes a setting for good: for links of our own. What belongs to the
-// host is changed by Install, with the old value kept.
+// host is changed by Install, with the old value kept. A setting that has the
+// value is not written: in containers they are often read-only, and preset.
 func SetSysctl(name, value string) error {
-	if err := os.WriteFile(path.Join(sysctlRoot, name), []byte(value), 0); err != nil {
+	if now, err := Sysctl(name); err == nil && now == value {
+		return nil
+	}
+	err := os.WriteFile(path.Join(sysctlRoot, name), []byte(value), 0)
+	if errors.Is(err, unix.EROFS) {
+		return fmt.Errorf("setting sysctl %s to %s: %w (in a container, set it when starting that)", name, value, err)
+	}
+	if err != nil {
 		return fmt.Errorf("setting sysctl %s to %s: %w", name, value, err)
 	}
 	return nil

@@ -96,7 +96,9 @@ func (l links) start(link netlink.Link, c Config) error {
 }
 
 // setSysctls: the other end is a member, not our router. It must not number us,
-// set our default route or redirect us.
+// set our default route or redirect us. Where /proc/sys is read-only (containers)
+// that rests on forwarding alone: a router heeds neither advertisements nor
+// redirects.
 func setSysctls(name string) error {
 	v6 := "net/ipv6/conf/" + name + "/"
 	for _, s := range []struct{ name, value string }{
@@ -105,11 +107,14 @@ func setSysctls(name string) error {
 		{"autoconf", "0"},
 		{"accept_redirects", "0"},
 	} {
-		if err := kernel.SetSysctl(v6+s.name, s.value); err != nil {
+		if err := kernel.SetSysctl(v6+s.name, s.value); err != nil && !errors.Is(err, unix.EROFS) {
 			return err
 		}
 	}
-	return loosenReversePath(name)
+	if err := loosenReversePath(name); err != nil && !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	return nil
 }
 
 // loosenReversePath: paths in a mesh are not symmetric. The kernel takes the

@@ -232,6 +232,20 @@ func TestReversePathIsLoosenedOnlyWhereStrict(t *testing.T) {
 	want("all", "1")
 }
 
+// As in a container.
+func TestReadOnlySysctls(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	must(t, unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""))
+	must(t, unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	a := newNode(t, "a")
+	a.create("re6st-00000001", "fe80::1")
+	if got := strings.TrimSpace(a.run("sysctl -n net.ipv6.conf.re6st-00000001.autoconf")); got != "1" {
+		t.Errorf("control: autoconf is %s, so the settings were not read-only", got)
+	}
+}
+
 func FuzzT13_StatsOf(f *testing.F) {
 	f.Add("last_handshake_time_sec", "1", "endpoint", "[fe80::1%eth0]:1")
 	f.Add("rx_bytes", "-1", "tx_bytes", "99999999999999999999")
