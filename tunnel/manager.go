@@ -207,7 +207,9 @@ func (m *Manager) input(now time.Time) Input {
 		}
 	}
 	for _, k := range m.peers {
-		in.Known = append(in.Known, Known{Peer: k.id, Neighbour: m.byPeer[k.id] != nil, Blocked: m.blocked(now, k), NAT: k.nat})
+		in.Known = append(in.Known, Known{
+			Peer: k.id, Neighbour: m.byPeer[k.id] != nil, Blocked: m.blocked(now, k) || !m.isCallable(now, k), NAT: k.nat,
+		})
 		if a, ok := k.fresh(now); ok {
 			in.Answers[k.id] = a
 		}

@@ -66,6 +66,14 @@ func (m *Manager) targets(now time.Time, k *peer, method Method) []Target {
 	return slices.Concat(direct, overlay)
 }
 
+// isCallable is true if there is a target.
+func (m *Manager) isCallable(now time.Time, k *peer) bool {
+	if d, ok := m.routes[k.id]; ok && d.Metric < Unreachable {
+		return true
+	}
+	return slices.ContainsFunc(k.Endpoints, func(e netip.AddrPort) bool { return m.dials.allowed(now, e) })
+}
+
 // Probed takes the end of a Probe.
 func (m *Manager) Probed(now time.Time, id PeerID, r ProbeResult) {
 	m.probes = max(0, m.probes-1)
