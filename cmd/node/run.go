@@ -26,7 +26,6 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			o.StateDir = s.state
-			o.TunnelsSet, o.RefreshSet = o.Tunnels > 0, o.Refresh > 0
 			var err error
 			if o.FirstPort, o.LastPort, err = portRange(ports); err != nil {
 				return err

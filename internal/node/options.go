@@ -12,9 +12,7 @@ type Options struct {
 	StateDir         string
 	WireGuard        string // auto, kernel, userspace
 	Tunnels          int
-	TunnelsSet       bool
 	Refresh          time.Duration
-	RefreshSet       bool
 	Port             uint16 // UDP and TCP port of the control API
 	FirstPort        uint16 // range of UDP ports for tunnels, both ends included
 	LastPort         uint16

@@ -1,0 +1,111 @@
+package node
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"re6st/addressing"
+	"re6st/babel"
+	"re6st/babel/speaker"
+	"re6st/internal/kernel"
+	"re6st/internal/origin"
+	"re6st/registry/network"
+	"re6st/tunnel/agent"
+)
+
+// importFilter lets Babel use what the policy proves.
+func importFilter(policy origin.Policy) babel.ImportFilter {
+	return func(u babel.Update) babel.Verdict {
+		if policy.Check(u.Prefix, u.From, addressing.RouterID(u.RouterID)) != nil {
+			return babel.Refuse
+		}
+		return babel.Accept
+	}
+}
+
+// routing is the speaker as the tunnels' agent sees it: the two know each other
+// only here.
+type routing struct {
+	speaker *speaker.Speaker
+
+	mu            sync.Mutex
+	hello, update time.Duration // intervals of the network
+	interfaces    map[int]bool
+}
+
+func newRouting(s *speaker.Speaker, p network.Parameters) *routing {
+	return &routing{speaker: s, hello: time.Duration(p.HelloIdle), update: time.Duration(p.UpdateInterval), interfaces: map[int]bool{}}
+}
+
+// setParameters brings the network's intervals to the interfaces of now and of
+// later.
+func (r *routing) setParameters(p network.Parameters) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hello, r.update = time.Duration(p.HelloIdle), time.Duration(p.UpdateInterval)
+	for index := range r.interfaces {
+		r.speaker.SetIntervals(index, r.hello, r.update)
+	}
+}
+
+func (r *routing) AddInterface(index int, name string, mtu int, linkLocal netip.Addr) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.speaker.AddInterface(babel.InterfaceConfig{
+		Index: index, Name: name, MTU: mtu, LinkLocal: linkLocal, Kind: babel.Tunnel, HelloInterval: r.hello, UpdateInterval: r.update,
+	})
+	if err == nil {
+		r.interfaces[index] = true
+	}
+	return err
+}
+
+func (r *routing) RemoveInterface(index int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.interfaces, index)
+	r.speaker.RemoveInterface(index)
+}
+
+func (r *routing) SetExtraCost(index, cost int) {
+	r.speaker.SetExtraCost(index, uint16(min(max(cost, 0), babel.Infinity)))
+}
+
+func (r *routing) Destinations() []agent.Destination {
+	all := r.speaker.Destinations()
+	out := make([]agent.Destination, 0, len(all))
+	for _, d := range all {
+		if d.From.IsValid() {
+			continue // no node lies behind a source-specific route
+		}
+		out = append(out, agent.Destination{
+			Prefix: d.Prefix, RouterID: addressing.RouterID(d.RouterID), Metric: int(d.Metric), Interface: d.Interface, Alternate: int(d.Alternative),
+		})
+	}
+	return out
+}
+
+func (r *routing) Links() map[int]agent.Link {
+	links := map[int]agent.Link{}
+	for _, n := range r.speaker.Snapshot().Neighbours {
+		links[n.Interface] = agent.Link{RTT: n.RTT, Loss: n.Loss, Cost: int(n.Cost)}
+	}
+	return links
+}
+
+// fib writes Babel's routes so that this host's own packets to the mesh leave
+// with its mesh address: to another one nobody there has a way back.
+type fib struct {
+	host *kernel.Host
+	from netip.Addr
+}
+
+func (f fib) Apply(changes []kernel.RouteChange) []error {
+	for i := range changes {
+		if r := &changes[i].Route; r.Dst.Addr().Is6() && r.Type == kernel.Unicast {
+			r.PrefSrc = f.from
+		}
+	}
+	return f.host.Apply(changes)
+}
