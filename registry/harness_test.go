@@ -22,6 +22,7 @@ import (
 
 	"re6st/internal/identity"
 	"re6st/registry/api"
+	"re6st/registry/ca"
 )
 
 var testSource = netip.MustParseAddr("192.0.2.7")
@@ -217,4 +218,13 @@ func call(c *http.Client, method, url string, in, out any) error {
 		return nil
 	}
 	return json.Unmarshal(text, out)
+}
+
+func decodeKey(tb testing.TB, text []byte) *ecdsa.PrivateKey {
+	tb.Helper()
+	key, err := ca.DecodeKey(text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key
 }
