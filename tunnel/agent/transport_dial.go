@@ -39,6 +39,7 @@ func (c *client) race(ctx context.Context, to target) (*conn, error) {
 	if err := c.budget.allow(time.Now(), to, c.t.networks()); err != nil {
 		return nil, err
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, c.t.limits.DialTime)
 	defer cancel() // ends the loser
 	order := c.order(to)
@@ -72,7 +73,7 @@ func (c *client) race(ctx context.Context, to target) (*conn, error) {
 			failures = append(failures, fmt.Errorf("%s: %w", r.protocol, r.err))
 			if _, fatal := errors.AsType[*identityError](r.err); fatal || ctx.Err() != nil {
 				c.reap(results, begun-ended)
-				c.budget.failed(time.Now(), to)
+				c.lost(caller, to)
 				return nil, errors.Join(failures...)
 			}
 		}
@@ -81,8 +82,15 @@ func (c *client) race(ctx context.Context, to target) (*conn, error) {
 			begun++
 		}
 	}
-	c.budget.failed(time.Now(), to)
+	c.lost(caller, to)
 	return nil, errors.Join(failures...)
+}
+
+// lost counts a failure, unless the caller has lost interest: that says nothing about the endpoint.
+func (c *client) lost(caller context.Context, to target) {
+	if !errors.Is(caller.Err(), context.Canceled) {
+		c.budget.failed(time.Now(), to)
+	}
 }
 
 func (c *client) dialOne(ctx context.Context, d *door, to target, p protocol) dialled {

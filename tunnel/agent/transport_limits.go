@@ -55,9 +55,15 @@ var defaultTransportLimits = transportLimits{
 func (l transportLimits) withDefaults() transportLimits {
 	d := defaultTransportLimits
 	for _, f := range []struct{ have, want *int }{
-		{&l.Connections, &d.Connections}, {&l.SourceConnections, &d.SourceConnections}, {&l.Sources, &d.Sources},
-		{&l.PeerConnections, &d.PeerConnections}, {&l.PeerBurst, &d.PeerBurst}, {&l.Peers, &d.Peers},
-		{&l.Streams, &d.Streams}, {&l.HeaderBytes, &d.HeaderBytes}, {&l.IdleConnections, &d.IdleConnections},
+		{&l.Connections, &d.Connections},
+		{&l.SourceConnections, &d.SourceConnections},
+		{&l.Sources, &d.Sources},
+		{&l.PeerConnections, &d.PeerConnections},
+		{&l.PeerBurst, &d.PeerBurst},
+		{&l.Peers, &d.Peers},
+		{&l.Streams, &d.Streams},
+		{&l.HeaderBytes, &d.HeaderBytes},
+		{&l.IdleConnections, &d.IdleConnections},
 		{&l.DialBurst, &d.DialBurst},
 	} {
 		if *f.have == 0 {
@@ -65,17 +71,26 @@ func (l transportLimits) withDefaults() transportLimits {
 		}
 	}
 	for _, f := range []struct{ have, want *float64 }{
-		{&l.Handshakes, &d.Handshakes}, {&l.KnownHandshakes, &d.KnownHandshakes},
-		{&l.SourceHandshakes, &d.SourceHandshakes}, {&l.PeerRequests, &d.PeerRequests}, {&l.Dials, &d.Dials},
+		{&l.Handshakes, &d.Handshakes},
+		{&l.KnownHandshakes, &d.KnownHandshakes},
+		{&l.SourceHandshakes, &d.SourceHandshakes},
+		{&l.PeerRequests, &d.PeerRequests},
+		{&l.Dials, &d.Dials},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.want
 		}
 	}
 	for _, f := range []struct{ have, want *time.Duration }{
-		{&l.RequestTime, &d.RequestTime}, {&l.ReadTime, &d.ReadTime}, {&l.WriteTime, &d.WriteTime},
-		{&l.IdleTime, &d.IdleTime}, {&l.HandshakeTime, &d.HandshakeTime}, {&l.RaceDelay, &d.RaceDelay},
-		{&l.DialTime, &d.DialTime}, {&l.BackoffMin, &d.BackoffMin}, {&l.BackoffMax, &d.BackoffMax},
+		{&l.RequestTime, &d.RequestTime},
+		{&l.ReadTime, &d.ReadTime},
+		{&l.WriteTime, &d.WriteTime},
+		{&l.IdleTime, &d.IdleTime},
+		{&l.HandshakeTime, &d.HandshakeTime},
+		{&l.RaceDelay, &d.RaceDelay},
+		{&l.DialTime, &d.DialTime},
+		{&l.BackoffMin, &d.BackoffMin},
+		{&l.BackoffMax, &d.BackoffMax},
 	} {
 		if *f.have == 0 {
 			*f.have = *f.want

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"re6st/addressing"
 	"re6st/internal/identity"
 )
@@ -30,9 +32,18 @@ var testNetwork = netip.MustParsePrefix("2001:db8:42::/48")
 // notBefore is well in the past: tests judge by the clock of the machine.
 func notBefore() time.Time { return time.Now().Add(-time.Hour).Truncate(time.Second) }
 
+// newMesh also checks at the end of the test that no goroutine is left.
 func newMesh(t testing.TB) *mesh {
 	t.Helper()
 	m := &mesh{t: t, key: newTestKey(t)}
+	if t, ok := t.(*testing.T); ok {
+		before := goleak.IgnoreCurrent()
+		t.Cleanup(func() { // runs last, when all that was started is stopped
+			if !t.Failed() {
+				goleak.VerifyNone(t, before)
+			}
+		})
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "re6st test"},
 		NotBefore: notBefore(), NotAfter: notBefore().AddDate(20, 0, 0),
