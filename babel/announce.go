@@ -129,11 +129,3 @@ func (l *link) retraction(p *entry) *wire.Update {
 		Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity,
 	}
 }
-
-func (l *link) noteSent(p *entry, u *wire.Update) {
-	l.counters.updatesOut++
-	if u.Metric != Infinity && p.own == nil {
-		// A dump may say more than the last trigger did.
-		p.advertised.id, p.advertised.metric, p.advertised.link = u.RouterID, u.Metric, p.selected.n.link
-	}
-}

@@ -21,6 +21,10 @@ type Engine struct {
 	changed []*entry // whose forwarding may differ from what is installed
 	out     Output
 	decoder wire.Decoder
+
+	// isGullible is a planted fault: every route is feasible. A test of the tests
+	// sets it, to see that they notice the loops.
+	isGullible bool
 }
 
 // key names a destination: RFC 9079 makes the source prefix part of it.

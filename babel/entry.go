@@ -64,9 +64,7 @@ func (p *entry) reconsider(now time.Time) {
 	}
 	p.markChanged()
 	p.announce(now)
-	if isLost {
-		p.starve(now)
-	}
+	p.askForBetter(now)
 	p.satisfy(now)
 	p.collect()
 }

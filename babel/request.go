@@ -17,6 +17,9 @@ const (
 	starvedTime   = 30 * time.Second // then a starving node begins again
 	requestsMax   = 16               // of an entry
 	requestersMax = 64
+	// An unfeasible route is worth a seqno if it saves this much.
+	betterMin   = 16
+	betterShare = 8
 )
 
 // request is a seqno request that waits for its answer (section 3.2.7): ours, or
@@ -56,15 +59,19 @@ func (p *entry) addRequest(id RouterID, seqno uint16) *request {
 	return q
 }
 
-// starve is called while there is no route: "it MUST take action to ensure that
-// it will eventually acquire a feasible route" (section 3.8.2.1). All unfeasible
-// next hops are asked, once, and again by timer.
-func (p *entry) starve(now time.Time) {
-	if p.starvedAt.After(now) {
+// askForBetter: without a route, "it MUST take action to ensure that it will
+// eventually acquire a feasible route" (section 3.8.2.1): all unfeasible next
+// hops are asked. With one, those that would be much better (section 3.8.2.2).
+func (p *entry) askForBetter(now time.Time) {
+	if p.own != nil || p.starvedAt.After(now) {
 		return
 	}
+	below := Infinity
+	if p.selected != nil {
+		below = int(p.selected.metric) - max(betterMin, int(p.selected.metric)/betterShare)
+	}
 	for _, r := range p.routes {
-		if r.isFallback() {
+		if int(r.metric) < below && r.isFallback() {
 			p.wantSeqno(now, r)
 		}
 	}

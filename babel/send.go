@@ -206,7 +206,7 @@ func (l *link) transmitSome(now time.Time, b *batch, j *job) {
 	sent := make([]*entry, 0, 64)
 	for ; u != nil && b.enc.Add(u); u = l.next(now, j) {
 		p := j.entries[0]
-		l.noteSent(p, u)
+		l.counters.updatesOut++
 		sent = append(sent, p)
 		j.entries = j.entries[1:]
 	}
