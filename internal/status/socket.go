@@ -22,6 +22,9 @@ const (
 	runDir = "/run/re6st"
 	// group may use the sockets beside root, where it exists.
 	group = "re6st"
+	// listenAttempts is more than enough for two instances that start and end at
+	// one moment.
+	listenAttempts = 5
 	// maxDocumentBytes bounds what a client reads: 100,000 routes are 20 MB.
 	maxDocumentBytes = 256 << 20
 )
@@ -58,13 +61,7 @@ func Listen(stateDir string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
+	l, err := listen(path)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +70,23 @@ func Listen(stateDir string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// listen makes the directory, too. Another instance that ends may remove the
+// empty directory just before we use it: then once more.
+func listen(path string) (l net.Listener, err error) {
+	for range listenAttempts {
+		if err = os.MkdirAll(runDir, 0o755); err != nil {
+			return nil, err
+		}
+		if err = os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		if l, err = net.Listen("unix", path); !errors.Is(err, os.ErrNotExist) {
+			return l, err
+		}
+	}
+	return nil, err
 }
 
 // protect lets root and the group in, nobody else.
@@ -108,6 +122,7 @@ func Serve(ctx context.Context, l net.Listener, documents Documents) error {
 		<-done
 	}
 	if errors.Is(err, http.ErrServerClosed) {
+		_ = os.Remove(runDir) // only where it is empty: the last one out
 		return nil
 	}
 	return fmt.Errorf("serving the local socket: %w", err)
