@@ -89,24 +89,30 @@ func (a *Authority) covers(p netip.Prefix) bool {
 func (a *Authority) verify(c *x509.Certificate, r refusal, now time.Time) error {
 	// First of all the signature: nothing that a foreign certificate says counts.
 	if err := c.CheckSignatureFrom(a.certificate); err != nil {
-		return r.because(ErrForeign, "it says %.80q", c.Issuer.CommonName)
+		return r.because(ErrForeign, "its issuer is %.80q", c.Issuer.CommonName)
 	}
-	for _, bound := range []struct {
-		r refusal
-		c *x509.Certificate
-	}{{refusal{"the CA"}, a.certificate}, {r, c}} {
-		if now.Before(bound.c.NotBefore) {
-			return bound.r.because(ErrNotYetValid, "it begins at %s, and the clock says %s", stamp(bound.c.NotBefore), stamp(now))
-		}
-		if now.After(bound.c.NotAfter) {
-			return bound.r.because(ErrExpired, "it ended at %s, and the clock says %s", stamp(bound.c.NotAfter), stamp(now))
-		}
+	if err := valid(a.certificate, refusal{"the CA"}, now); err != nil {
+		return err
+	}
+	if err := valid(c, r, now); err != nil {
+		return err
 	}
 	if c.IsCA {
 		return r.because(ErrRole, "it is a CA")
 	}
 	if c.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
 		return r.because(ErrProfile, "its key may not sign")
+	}
+	return nil
+}
+
+// valid says the clock, too: often it is that which is wrong.
+func valid(c *x509.Certificate, r refusal, now time.Time) error {
+	switch {
+	case now.Before(c.NotBefore):
+		return r.because(ErrNotYetValid, "it begins at %s, and the clock says %s", stamp(c.NotBefore), stamp(now))
+	case now.After(c.NotAfter):
+		return r.because(ErrExpired, "it ended at %s, and the clock says %s", stamp(c.NotAfter), stamp(now))
 	}
 	return nil
 }

@@ -23,7 +23,9 @@ var (
 
 // Error is a certificate that is refused.
 type Error struct {
-	Subject string // the name that it claims, made harmless; verified only if the reason says so little as expired
+	// Subject is the name in it, made harmless. The CA vouches for it unless the
+	// reason is ErrForeign, ErrKey, ErrPin or ErrProfile.
+	Subject string
 	Reason  error  // one of the above
 	Detail  string // may be empty
 }

@@ -388,6 +388,11 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("a CA of %v", networks)
 		}
 	}
+	for _, name := range []string{"", "a\nb", strings.Repeat("a", 65)} {
+		if _, _, err := NewCA(name, prefixes("fd00::/8"), epoch); err == nil {
+			t.Errorf("a CA of the name %q", name)
+		}
+	}
 }
 
 func TestNewSerial(t *testing.T) {

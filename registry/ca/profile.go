@@ -48,6 +48,9 @@ func Validity(now time.Time) (notBefore, notAfter time.Time) {
 
 // certifyCA signs the CA's certificate with its own key.
 func certifyCA(key crypto.Signer, name string, networks []netip.Prefix, now time.Time) ([]byte, error) {
+	if name == "" || !isPrintable(name) {
+		return nil, fmt.Errorf("name %.80q is not of 1 to 64 printable characters", name)
+	}
 	blocks, err := blocksExtension(networks)
 	if err != nil {
 		return nil, err

@@ -65,8 +65,7 @@ func TestParametersSet(t *testing.T) {
 		{name: "refresh", value: "NaN", wantErr: "not a number"},
 		{name: "refresh", value: "1..5", wantErr: "not a number"},
 		{name: "hello_active", value: "0.3", want: "300ms"},
-		{name: "hello_active", value: "5s", wantErr: "longer than hello_idle"},
-		{name: "hello_idle", value: "100ms", wantErr: "longer than hello_idle"},
+		{name: "hello_active", value: "49ms", wantErr: "not between 50ms and 1m0s"},
 		{name: "min_protocol", value: "2", want: "2"},
 		{name: "Tunnels", value: "3", wantErr: "unknown, not one of tunnels, refresh"},
 	} {
@@ -87,6 +86,28 @@ func TestParametersSet(t *testing.T) {
 	}
 	if _, err := Defaults().Get("absent"); err == nil {
 		t.Error("an absent parameter has a value")
+	}
+}
+
+// Two parameters that limit each other can be set in any order.
+func TestParametersSetInAnyOrder(t *testing.T) {
+	for _, names := range [][]string{{"hello_idle", "hello_active"}, {"hello_active", "hello_idle"}} {
+		p := Defaults()
+		for _, name := range names {
+			if err := p.Set(name, "20s"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Validate(); err != nil {
+			t.Errorf("%v: %v", names, err)
+		}
+	}
+	p := Defaults()
+	if err := p.Set("hello_active", "5s"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), "longer than hello_idle") {
+		t.Errorf("hello_active above hello_idle: %v", err)
 	}
 }
 
