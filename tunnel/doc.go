@@ -126,7 +126,7 @@ var transitions = []struct {
 var bounds = map[State]time.Duration{
 	Candidate:   8 * time.Second,
 	Negotiating: 12 * time.Second,
-	Handshaking: 15 * time.Second,
+	Handshaking: 20 * time.Second,
 	Draining:    10 * time.Second,
 }
 

@@ -50,10 +50,10 @@ const (
 	failBookMax    = 4096
 	offerBurst     = 6 // per identity (threat T-15)
 	offerInterval  = 10 * time.Second
-	pendingMax     = 16 // incoming tunnels that are not yet up
-	probesMax      = 8  // at once
-	handshakeTries = 4  // endpoints of one offer or answer
-	handshakeEvery = 3 * time.Second
+	pendingMax     = 16              // incoming tunnels that are not yet up
+	probesMax      = 8               // at once
+	handshakeTries = 4               // endpoints of one offer or answer
+	handshakeEvery = 5 * time.Second // WireGuard's REKEY_TIMEOUT: it sends no initiation sooner after the last
 )
 
 // dials remembers which addresses do not answer: by address, not by port, for whoever names a victim can name all ports.

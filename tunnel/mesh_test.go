@@ -125,6 +125,34 @@ func TestNewcomerWithOnePeer(t *testing.T) {
 	w.check()
 }
 
+// Rotation makes before it breaks: nobody is ever cut off, and no node falls far below what it wants.
+func TestRotationKeepsTheMeshConnected(t *testing.T) {
+	w := newWorld(t, 19, 24)
+	p := DefaultParameters()
+	p.Tunnels, p.Refresh = 2, 10*time.Second
+	l := w.plane(24)
+	w.rtt = func(a, b int) time.Duration { return l[a][b] }
+	w.bootAll(p)
+	w.runUntil("connected", 5*time.Second, w.isConnected)
+	w.run(30 * time.Second)
+	opened := w.opened
+	for range 600 {
+		w.run(time.Second)
+		if !w.isConnected() {
+			t.Fatalf("cut after %v", w.now.Sub(w.start))
+		}
+	}
+	w.check()
+	if w.opened-opened < 24 {
+		t.Errorf("%d offers in ten minutes: hardly any rotation", w.opened-opened)
+	}
+	for _, n := range w.nodes {
+		if len(n.m.byPeer) < p.Tunnels+floorTotal-2 {
+			t.Errorf("%s has %d tunnels", n.self.Name, len(n.m.byPeer))
+		}
+	}
+}
+
 func TestSameSeedSameStory(t *testing.T) {
 	story := func() (int, int) {
 		w := newWorld(t, 17, 10)

@@ -275,7 +275,10 @@ func TestRefusal(t *testing.T) {
 		body   string
 		want   Code
 	}{
-		{429, "", Busy}, {404, "<html>", Unknown}, {418, "{}", Internal}, {503, `{"code":"new","text":"?"}`, Full},
+		{429, "", Busy},
+		{404, "<html>", Unknown},
+		{418, "{}", Internal},
+		{503, `{"code":"new","text":"?"}`, Full},
 		{500, `{"code":"full","text":"` + strings.Repeat("a", MaxTextBytes+1) + `"}`, Internal},
 		{403, `{"code":"full","text":"\u001b[2J"}`, Denied},
 	} {

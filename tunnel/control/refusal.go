@@ -26,8 +26,15 @@ var statuses = [...]struct {
 	code   Code
 	status int
 }{
-	{Full, 503}, {Busy, 429}, {Crossed, 409}, {Unknown, 404}, {Outdated, 426},
-	{Invalid, 422}, {Denied, 403}, {Closing, 503}, {Internal, 500},
+	{Full, 503},
+	{Busy, 429},
+	{Crossed, 409},
+	{Unknown, 404},
+	{Outdated, 426},
+	{Invalid, 422},
+	{Denied, 403},
+	{Closing, 503},
+	{Internal, 500},
 }
 
 // Refusal is the body of every answer that is not a success, and the error that both sides see.
