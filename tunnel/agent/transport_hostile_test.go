@@ -9,15 +9,18 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 
 	"re6st/tunnel/control"
 )
@@ -766,5 +769,39 @@ func TestNoEarlyData(t *testing.T) {
 			t.Errorf("0-RTT %v, resumed %v", s.Used0RTT, s.TLS.DidResume)
 		}
 		c.CloseWithError(0, "")
+	}
+}
+
+// The sockets towards the underlay carry the mark, those in the mesh must not: marked packets never enter the mesh.
+func TestSocketsAreMarkedTowardsTheUnderlayOnly(t *testing.T) {
+	const mark = 0x6e36
+	m := newMesh(t)
+	tr := newTransport(transportConfig{Authority: m.authority, Certificate: m.node("a", 1), Mark: mark, Address: netip.IPv6Loopback()})
+	t.Cleanup(tr.Close)
+	if err := tr.Listen(t.Context()); errors.Is(err, unix.EPERM) {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skipf("marks need CAP_NET_ADMIN: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{mark, 0} {
+		p := tr.doors[i].pair
+		for name, c := range map[string]syscall.Conn{"udp": p.udp, "tcp": p.tcp} {
+			raw, err := c.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := onFD(raw, func(fd int) error {
+				got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK)
+				if got != want {
+					t.Errorf("door %d, %s: mark %#x, want %#x", i, name, got, want)
+				}
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
