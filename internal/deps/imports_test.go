@@ -21,8 +21,9 @@ func parseLaw(text string) ([]*rule, error) {
 	var rules []*rule
 	byPattern := map[string]*rule{}
 	for n, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
+		if line == "" {
 			continue
 		}
 		head, list, ok := strings.Cut(line, ":")

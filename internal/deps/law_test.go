@@ -28,7 +28,7 @@ pure internal/border: addressing
 # Edges of the node: one kind of I/O each.
 internal/durable:
 internal/kernel:
-babel/speaker: babel internal/kernel
+babel/speaker: babel babel/wire internal/kernel # port and group are the codec's
 tunnel/wg/userspace:
 tunnel/wg: internal/kernel tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
