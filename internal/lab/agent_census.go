@@ -152,7 +152,9 @@ func sockets() []string {
 	return lines
 }
 
-// runFiles lists everything under /run, which is the host's own.
+// runFiles lists sockets and files under /run, which is the host's own. Empty
+// directories are left out: /run/re6st and /run/wireguard are shared by all
+// instances and programs that use them, and nobody's to remove.
 func runFiles() []string {
 	var lines []string
 	for _, dir := range []string{"/run", "/var/run"} {
@@ -160,7 +162,7 @@ func runFiles() []string {
 			continue
 		}
 		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && path != dir {
+			if err == nil && !d.IsDir() {
 				lines = append(lines, d.Type().String()+" "+path)
 			}
 			return nil

@@ -67,7 +67,7 @@ func (l *Lab) close() {
 	for _, h := range hosts {
 		h.close()
 	}
-	if failed {
+	if failed || os.Getenv("RE6ST_LAB_LOGS") != "" {
 		l.keepLogs()
 	}
 	if err := os.RemoveAll(l.Dir); err != nil {
@@ -81,7 +81,8 @@ func (l *Lab) showLogs(procs []*Proc) {
 	}
 }
 
-// keepLogs moves the logs to a place that no sweep touches.
+// keepLogs copies the logs to a place that no sweep touches: of failures, or
+// of all tests to the directory RE6ST_LAB_LOGS.
 func (l *Lab) keepLogs() {
 	parent := os.Getenv("RE6ST_LAB_LOGS")
 	if parent == "" {

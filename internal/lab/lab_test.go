@@ -264,7 +264,7 @@ func TestCensusFindsAPlantedLeak(t *testing.T) {
 		{"rule 4", "ip -4 rule add priority 32800 not fwmark 0x6e36 lookup 326", "ip -4 rule del priority 32800"},
 		{"nftables", "nft add table inet leak", "nft delete table inet leak"},
 		{"sysctl", "sysctl -w net.ipv6.conf.all.forwarding=1", "sysctl -w net.ipv6.conf.all.forwarding=0"},
-		{"file", "mkdir -p /run/re6st/x", "rm -r /run/re6st"},
+		{"file", "touch /run/left.sock", "rm /run/left.sock"},
 	}
 	for _, p := range plants {
 		a.Run(strings.Fields(p.make)...)
