@@ -292,7 +292,7 @@ func TestF02_KilledAtRandomAndAtNamedPoints(t *testing.T) {
 		if kill%2 == 0 {
 			point = points[random.IntN(len(points))]
 		} else {
-			after = time.Duration(random.IntN(60_000)) * time.Microsecond
+			after = time.Duration(random.IntN(250_000)) * time.Microsecond
 		}
 		started := time.Now()
 		c := startChild(t, dir, point)

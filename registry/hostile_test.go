@@ -287,8 +287,8 @@ func TestT02_HostileCSR(t *testing.T) {
 	s := serve(t, r)
 	c := browser(t, token.Pin, nil)
 	all := hostileRequests(t, newKey(t))
-	if len(all) < 58 {
-		t.Fatalf("%d hostile requests, want at least 58 here", len(all))
+	if len(all) < 60 {
+		t.Fatalf("%d hostile requests, want at least 60", len(all))
 	}
 	for _, h := range all {
 		err := call(c, http.MethodPost, s.url+api.PathEnrol, api.EnrolRequest{Secret: token.SecretText(), CSR: h.csr}, nil)

@@ -49,7 +49,7 @@ func checkState(dir string) error {
 // checkVersion refuses a directory of a newer version: to guess at it could
 // lose what only the newer one understands.
 func checkVersion(dir string) error {
-	data, err := durable.ReadFile(filepath.Join(dir, versionFile), 64)
+	data, err := durable.ReadFile(filepath.Join(dir, versionFile), 1<<10)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail(BadState, "name the right directory with --state, or make one: re6stregistry init --state "+dir, "%q is not the state directory of a registry: it has no file %q", dir, versionFile)
 	}
