@@ -77,9 +77,9 @@ func Defaults() Parameters {
 	}
 }
 
-// Set changes one parameter from text, or nothing. It compares with the
-// parameter's own limits only, so that several can be set in any order: Validate
-// afterwards.
+// Set changes one parameter from text, or nothing. Valid parameters stay valid, so
+// of two that limit each other the wider one has to be set first; an order in
+// which each step is valid always exists.
 func (p *Parameters) Set(name, value string) error {
 	row, err := find(name)
 	if err != nil {
@@ -89,8 +89,8 @@ func (p *Parameters) Set(name, value string) error {
 	if err := row.kind.set(&changed, value); err != nil {
 		return fmt.Errorf("parameter %s: %w", name, err)
 	}
-	if err := row.kind.check(changed, row.Min, row.Max); err != nil {
-		return fmt.Errorf("parameter %s: %w", name, err)
+	if err := changed.Validate(); err != nil {
+		return err
 	}
 	*p = changed
 	return nil
