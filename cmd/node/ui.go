@@ -80,7 +80,7 @@ type settings struct {
 const defaultState = "/var/lib/re6st"
 
 func (s *settings) bind(c *cobra.Command, withJSON bool) {
-	c.Flags().StringVar(&s.state, "state", defaultState, "state `DIR`ectory of this node")
+	c.Flags().StringVar(&s.state, "state", defaultState, "state directory of this node, a `DIR`")
 	c.Flags().StringVar(&s.config, config.FileFlag, "", "TOML `FILE` whose keys are the long flags")
 	if withJSON {
 		c.Flags().BoolVar(&s.json, "json", false, "print JSON")
