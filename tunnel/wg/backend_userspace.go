@@ -43,6 +43,7 @@ func (b *userspaceBackend) Kind() string { return Userspace }
 
 func (b *userspaceBackend) Close() error {
 	b.links.close()
+	userspace.RemoveSocketDir()
 	return nil
 }
 

@@ -28,11 +28,8 @@ const socketMode = 0o600
 // process for a moment, and stops to serve for good when the file's attributes
 // are touched (its inotify read has no room for the event).
 func listen(name string) (net.Listener, error) {
-	if err := os.MkdirAll(SocketDir, 0o755); err != nil {
-		return nil, err
-	}
 	path := SocketPath(name)
-	l, err := bind(path)
+	l, err := bindIn(SocketDir, path)
 	if !errors.Is(err, unix.EADDRINUSE) {
 		return l, err
 	}
@@ -49,6 +46,27 @@ func listen(name string) (net.Listener, error) {
 	}
 	return bind(path)
 }
+
+// bindAttempts is more than enough for processes that end, and remove the empty
+// directory, just when we begin to use it.
+const bindAttempts = 5
+
+// bindIn makes the directory too.
+func bindIn(dir, path string) (l net.Listener, err error) {
+	for range bindAttempts {
+		if err = os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		if l, err = bind(path); !errors.Is(err, fs.ErrNotExist) {
+			return l, err
+		}
+	}
+	return nil, err
+}
+
+// RemoveSocketDir removes the directory if it is empty: for who has closed all
+// devices and leaves nothing behind.
+func RemoveSocketDir() { _ = os.Remove(SocketDir) }
 
 // bind makes the file with its mode, not a moment later: Linux takes the mode
 // from the socket.
