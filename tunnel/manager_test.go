@@ -554,6 +554,26 @@ func TestEndpointsInsideTheMeshAreNeverCalled(t *testing.T) {
 	none[Probe](s, "no endpoint is usable")
 }
 
+// What a third node says of a peer does not touch what the peer itself said, while that works.
+func TestHintsDoNotSpoilAProvenPeer(t *testing.T) {
+	s := newSolo(t, 1)
+	s.up(2)
+	lie := peerN(2)
+	lie.Name, lie.Endpoints = "mallory", []netip.AddrPort{netip.MustParseAddrPort("203.0.113.66:1")}
+	s.m.LearnPeers(s.now, []Peer{lie}, true)
+	got := s.m.Peers()[0]
+	if got.Name != "p2" || len(got.Endpoints) != 1 || got.Endpoints[0] != peerN(2).Endpoints[0] {
+		t.Errorf("%+v", got)
+	}
+	s.m.LearnPeers(s.now, []Peer{{Name: "p3", Prefix: peerN(3).Prefix, Endpoints: lie.Endpoints}}, true)
+	s.m.LearnPeers(s.now, []Peer{peerN(3)}, true)
+	for _, p := range s.m.Peers() {
+		if p.Name == "p3" && len(p.Endpoints) != 2 {
+			t.Errorf("of an unproven peer all hints are kept: %+v", p)
+		}
+	}
+}
+
 func TestPeersAreBounded(t *testing.T) {
 	s := newSolo(t, 1)
 	for n := range peersMax + 500 {

@@ -95,8 +95,9 @@ func (m *Manager) learn(now time.Time, p Peer, hint bool) *peer {
 	if p.Name != "" && (!hint || k.Name == "") {
 		k.Name = p.Name
 	}
+	proven := !k.seenAt.IsZero() && k.failures == 0
 	switch {
-	case len(p.Endpoints) == 0:
+	case len(p.Endpoints) == 0, hint && proven: // it told us itself
 	case !hint:
 		m.replaceEndpoints(k, p.Endpoints)
 	default:

@@ -197,9 +197,13 @@ func (s *Selector) Select(now time.Time, in Input) Decision {
 	}
 	s.settle(&v)
 	s.fill(&v)
+	every := interval(in.Age, in.Parameters.Refresh)
 	if !now.Before(s.nextAt) {
 		s.turn(&v)
-		s.nextAt = now.Add(s.jitter(interval(in.Age, in.Parameters.Refresh)))
+		s.nextAt = now.Add(s.jitter(every))
+	}
+	if s.nextAt.After(now.Add(every + every/4)) { // the operator wants turns more often than before
+		s.nextAt = now.Add(s.jitter(every))
 	}
 	s.onDemand(&v)
 	return v.decision

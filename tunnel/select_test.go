@@ -98,7 +98,8 @@ func TestSelect1_LeastLoadedOfThree(t *testing.T) {
 		sc.own(i, control.Elected, 10*time.Millisecond, time.Hour)
 	}
 	sc.in.Incoming = 8
-	sc.s.nextAt = sc.now.Add(time.Hour) // no turn meanwhile
+	sc.in.Age = 2 * middleAge
+	sc.s.nextAt = sc.now.Add(sc.in.Parameters.Refresh) // no turn meanwhile
 	d := sc.step(0)
 	if len(d.Probe) != lotSize || len(d.Open) != 0 {
 		t.Fatalf("%+v", d)
@@ -119,7 +120,8 @@ func TestSelect1_SilentAndFullCandidatesAreOut(t *testing.T) {
 		sc.own(i, control.Random, 10*time.Millisecond, time.Hour)
 	}
 	sc.in.Incoming = 8
-	sc.s.nextAt = sc.now.Add(time.Hour) // no turn meanwhile
+	sc.in.Age = 2 * middleAge
+	sc.s.nextAt = sc.now.Add(sc.in.Parameters.Refresh) // no turn meanwhile
 	d := sc.step(0)
 	sc.in.Answers[d.Probe[0]] = ProbeAnswer{RTT: time.Millisecond, Room: 0}
 	sc.in.Answers[d.Probe[1]] = ProbeAnswer{Failed: true}
@@ -278,12 +280,25 @@ func TestSelectTurnsSlowDown(t *testing.T) {
 	}
 }
 
+func TestSelectShorterRefreshAppliesAtOnce(t *testing.T) {
+	sc := newScene(t, 12, 40)
+	sc.tenOwn()
+	sc.in.Age = 2 * middleAge
+	sc.step(0)
+	sc.in.Parameters.Refresh = 10 * time.Second
+	sc.step(time.Second)
+	if d := sc.s.Deadline().Sub(sc.now); d > 13*time.Second {
+		t.Errorf("the next turn is in %v", d)
+	}
+}
+
 // Much traffic for a while opens a tunnel; little for longer closes it. Both once.
 func TestSelectDemand(t *testing.T) {
 	sc := newScene(t, 10, 40)
 	sc.tenOwn()
 	sc.route(30, 300, 4, 400)
 	sc.in.Demand = []Demand{{pid(30), 10 * demandOpenRate}}
+	sc.in.Age, sc.in.Parameters.Refresh = 2*middleAge, time.Hour
 	sc.s.nextAt = sc.now.Add(time.Hour)
 	sc.wantNothing(sc.step(0), "traffic has just begun")
 	d := sc.step(demandOpenWait)
@@ -309,6 +324,7 @@ func TestSelectDemandIsBounded(t *testing.T) {
 	for n := 20; n < 40; n++ {
 		sc.in.Demand = append(sc.in.Demand, Demand{pid(n), 1e9})
 	}
+	sc.in.Age, sc.in.Parameters.Refresh = 2*middleAge, time.Hour
 	sc.s.nextAt = sc.now.Add(time.Hour)
 	sc.step(0)
 	if d := sc.step(demandOpenWait); len(d.Open) != demandMax {

@@ -347,6 +347,15 @@ func (a *Agent) SetDocument(version uint64, jws string) {
 	a.box.post(func(now time.Time) { a.haveDocument(now, version, jws, netip.Prefix{}) })
 }
 
+// LinkLost tells that the routing hears nobody on an interface, though it should: the tunnel is closed and replaced.
+func (a *Agent) LinkLost(index int) {
+	a.box.post(func(now time.Time) {
+		if d := a.byIndex[index]; d != nil {
+			a.manager.NeighbourLost(now, d.id)
+		}
+	})
+}
+
 // SetDemand tells where this node's own traffic goes.
 func (a *Agent) SetDemand(d []tunnel.Demand) {
 	a.box.post(func(now time.Time) { a.manager.SetDemand(now, d) })

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	probeTime  = 5 * time.Second
+	probeTime  = 4 * time.Second
 	offerTime  = 4 * time.Second
 	notifyTime = 2 * time.Second
 )

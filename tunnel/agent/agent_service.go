@@ -56,7 +56,10 @@ func (s api) OfferTunnel(ctx context.Context, peer identity.Node, observed netip
 
 // PatchTunnel answers PATCH /v1/tunnels/{id}.
 func (s api) PatchTunnel(ctx context.Context, peer identity.Node, id control.TunnelID, p control.Patch) error {
-	return s.a.onTunnel(ctx, peer, id, func(now time.Time, from tunnel.PeerID) { s.a.manager.Patched(now, from, id, p) })
+	return s.a.onTunnel(ctx, peer, id, func(now time.Time, from tunnel.PeerID) {
+		s.a.manager.Patched(now, from, id, p)
+		s.a.compare(s.a.targetsOf(s.a.neighbours[from]), peer.Prefix, p.Versions.Network)
+	})
 }
 
 // DeleteTunnel answers DELETE /v1/tunnels/{id}. That it is not there is no error: the caller wants it so.
