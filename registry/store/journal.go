@@ -30,7 +30,8 @@ type journal struct {
 type scan struct {
 	head  head
 	size  int64 // of the whole lines
-	torn  bool  // an incomplete or unreadable last line follows
+	torn  bool  // a last line follows that is not whole, or cannot be read
+	whole bool  // that line has its end: it may once have been good
 	at    head  // the record with the sequence that was asked for
 	found bool
 }
@@ -59,7 +60,8 @@ func openJournal(dir string) (*journal, error) {
 // every record.
 //
 // A last line that is not whole was cut off by a crash: the answer for it never
-// left. An unreadable line before the last is damage.
+// left. Whether one that has its end is the same, the caller decides by the
+// database. An unreadable line before the last is damage.
 func (j *journal) read(genesis [32]byte, want uint64, each func(record) error) (scan, error) {
 	if _, err := j.file.Seek(0, io.SeekStart); err != nil {
 		return scan{}, fmt.Errorf("reading journal: %w", err)
@@ -79,7 +81,7 @@ func (j *journal) read(genesis [32]byte, want uint64, each func(record) error) (
 		r, next, err := s.head.follow(line[:len(line)-1])
 		if err != nil {
 			if _, err := lines.ReadByte(); errors.Is(err, io.EOF) {
-				s.torn = true
+				s.torn, s.whole = true, true
 				return s, nil
 			}
 			return scan{}, fmt.Errorf("reading journal %q: %w: %w", j.path, ErrCorrupt, err)

@@ -34,6 +34,9 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	s.trace("journal-read")
+	if found.whole && found.head.sequence >= s.head.sequence {
+		return fmt.Errorf("reading journal %q: %w: its last record cannot be read, and the database does not have it", s.journal.path, ErrCorrupt)
+	}
 	if err := s.checkSameChain(ctx, found); err != nil {
 		return err
 	}
