@@ -356,11 +356,16 @@ type fakeRouting struct {
 	mu    sync.Mutex
 	links map[int]bool // by interface index
 	extra map[int]int
+
+	failure error
 }
 
 func (r *fakeRouting) AddInterface(index int, name string, mtu int, linkLocal netip.Addr) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failure != nil {
+		return r.failure
+	}
 	if r.links[index] || name == "" || mtu < control.MinMTU || linkLocal != addressing.LinkLocal(r.v.id.RouterID) {
 		return fmt.Errorf("interface %d %q, MTU %d, %v", index, name, mtu, linkLocal)
 	}
@@ -381,6 +386,18 @@ func (r *fakeRouting) SetExtraCost(index, cost int) {
 		r.extra = make(map[int]int)
 	}
 	r.extra[index] = cost
+}
+
+func (r *fakeRouting) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure = err
+}
+
+func (r *fakeRouting) extraCost(index int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.extra[index]
 }
 
 func (r *fakeRouting) has(index int) bool {

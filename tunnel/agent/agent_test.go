@@ -267,3 +267,114 @@ func TestParametersApplyLive(t *testing.T) {
 		w.stopAll()
 	})
 }
+
+// The peer drains: the routing leaves the tunnel, and if the peer never closes it, we do.
+func TestPeerDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 2)
+		w.startAll()
+		w.wantMesh(5*time.Second, w.nodes...)
+		x := w.nodes[1].tunnels()[0]
+		id, err := control.ParseTunnelID(x.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, stranger := &fakeTransport{v: w.nodes[0]}, &fakeTransport{v: w.settle(7)}
+		at := target{addr: netip.AddrPortFrom(w.nodes[1].addrs[0], control.Port)}
+		err = stranger.Patch(t.Context(), at, id, control.Patch{Draining: true})
+		if r, ok := errors.AsType[*control.Refusal](err); !ok || r.Code != control.Unknown {
+			t.Errorf("a stranger drains: %v", err)
+		}
+		if err := stranger.Delete(t.Context(), at, id); err != nil || !w.nodes[1].hasUp(w.nodes[0]) {
+			t.Errorf("a stranger deletes: %v", err)
+		}
+		if err := peer.Patch(t.Context(), at, id, control.Patch{Draining: true}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := w.nodes[1].routing.extraCost(x.Index); got == 0 {
+			t.Error("a tunnel that drains costs no more than before")
+		}
+		w.eventually("end of the tunnel", 30*time.Second, func() bool {
+			s := w.nodes[1].tunnels()
+			return len(s) == 0 || s[0].ID != x.ID
+		})
+		w.wantMesh(time.Minute, w.nodes...)
+		w.stopAll()
+	})
+}
+
+// What the routing cannot use, or has lost, is no tunnel.
+func TestRoutingRefusesOrLosesALink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 2)
+		w.nodes[1].start(0)
+		w.nodes[0].start()
+		w.nodes[0].routing.fail(errors.New("no such interface"))
+		time.Sleep(5 * time.Second)
+		if w.nodes[0].hasUp(w.nodes[1]) {
+			t.Error("a tunnel that the routing refused is up")
+		}
+		w.nodes[0].routing.fail(nil)
+		w.wantMesh(2*time.Minute, w.nodes...)
+		before := w.nodes[0].tunnels()[0]
+		w.nodes[0].LinkLost(before.Index)
+		w.eventually("another tunnel", 30*time.Second, func() bool {
+			s := w.nodes[0].tunnels()
+			return len(s) == 1 && s[0].ID != before.ID && s[0].State == "up"
+		})
+		w.stopAll()
+	})
+}
+
+func TestForgottenPeerIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 2)
+		w.startAll()
+		w.wantMesh(5*time.Second, w.nodes...)
+		if p, err := w.nodes[0].Peers(t.Context()); err != nil || len(p) != 1 || p[0].Name != "n1" {
+			t.Errorf("%v, %v", p, err)
+		}
+		w.nodes[0].ForgetPeer(w.nodes[1].id.Prefix)
+		synctest.Wait()
+		if s := w.nodes[0].tunnels(); len(s) != 0 {
+			t.Errorf("%+v", s)
+		}
+		w.stopAll()
+	})
+}
+
+// An answer without a key is none: nothing is up at either end, and nothing is left.
+func TestSessionWithoutKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		w.nodes[0].start()
+		synctest.Wait()
+		stranger := w.settle(7)
+		_, err := api{w.nodes[0].Agent}.OfferTunnel(t.Context(), stranger.id, netip.AddrPort{}, control.TunnelID{1}, control.Offer{
+			Protocol: 1, PublicKey: control.Key{1}, Port: 1, MTU: 1420, Reason: control.Random,
+		}, func(wg.Key) (wg.Key, error) { return wg.Key{}, errors.New("no exporter") })
+		if r, ok := errors.AsType[*control.Refusal](err); !ok || r.Code != control.Internal {
+			t.Errorf("error %v", err)
+		}
+		synctest.Wait()
+		if s := w.nodes[0].tunnels(); len(s) != 0 {
+			t.Errorf("%+v", s)
+		}
+		w.stopAll()
+	})
+}
+
+func TestUnsignedDocumentIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 2)
+		w.startAll()
+		w.wantMesh(5*time.Second, w.nodes...)
+		at := target{addr: netip.AddrPortFrom(w.nodes[0].addrs[0], control.Port)}
+		err := (&fakeTransport{v: w.nodes[1]}).PostDocument(t.Context(), at, "rubbish")
+		if r, ok := errors.AsType[*control.Refusal](err); !ok || r.Code != control.Invalid {
+			t.Errorf("error %v", err)
+		}
+		w.stopAll()
+	})
+}
