@@ -13,8 +13,14 @@ import (
 // listBytesMax bounds a listing: 100,000 nodes are 50 MB.
 const listBytesMax = 256 << 20
 
-// The types of the operator's requests, for callers that need no more of the API.
+// The types of requests and answers, for callers that need no more of the API.
 type (
+	Token          = api.Token
+	EnrolRequest   = api.EnrolRequest
+	EnrolResponse  = api.EnrolResponse
+	Report         = api.Report
+	ReportResponse = api.ReportResponse
+
 	TokenRequest = api.TokenRequest
 	NewToken     = api.NewToken
 	TokenList    = api.TokenList
@@ -25,6 +31,9 @@ type (
 	NetworkInfo  = api.NetworkInfo
 	NetworkSet   = api.NetworkSet
 )
+
+// ParseToken reads a token's text.
+func ParseToken(text string) (Token, error) { return api.ParseToken(text) }
 
 // An Admin speaks for the operator: over the unix socket of a running registry,
 // or to the registry's handler within this process.
