@@ -68,7 +68,7 @@ func (r *route) setMetric(now time.Time) {
 	if metric == r.metric {
 		return
 	}
-	if r.metric != Infinity {
+	if r.metric != Infinity && !r.smoothedAt.IsZero() {
 		r.smoothed, r.smoothedAt = r.smoothedMetric(now), now
 	}
 	if r.smoothedAt.IsZero() && metric != Infinity {

@@ -1,0 +1,661 @@
+package babel
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+func TestSection3_2_1_SeqnoOrder(t *testing.T) {
+	for _, v := range []struct {
+		a, b uint16
+		want bool
+	}{{1, 0, true}, {0, 1, false}, {5, 5, false}, {0, 65535, true}, {32767, 0, true}, {32769, 0, false}} {
+		if got := isNewer(v.a, v.b); got != v.want {
+			t.Errorf("%d newer than %d: %v", v.a, v.b, got)
+		}
+	}
+}
+
+func TestSection3_5_1_Feasibility(t *testing.T) {
+	p := &entry{e: &Engine{}, sources: []source{{id: originA, seqno: 10, metric: 100}}}
+	for _, v := range []struct {
+		name          string
+		id            RouterID
+		seqno, metric uint16
+		want          bool
+	}{
+		{"smaller metric", originA, 10, 99, true},
+		{"equal metric", originA, 10, 100, false},
+		{"larger metric", originA, 10, 101, false},
+		{"newer seqno, larger metric", originA, 11, 1000, true},
+		{"older seqno, smaller metric", originA, 9, 1, false},
+		{"no such source", originB, 0, 1000, true},
+		{"retraction", originA, 1, Infinity, true},
+	} {
+		if got := p.isFeasible(v.id, v.seqno, v.metric); got != v.want {
+			t.Errorf("%s: %v", v.name, got)
+		}
+	}
+}
+
+func TestSection4_PacketsFromElsewhere(t *testing.T) {
+	hello := wire.NewEncoder(100)
+	hello.Add(&wire.Hello{Seqno: 1, Interval: 400})
+	for _, v := range []struct {
+		name, src, dst string
+		want           int
+	}{
+		{"link-local, to the group", "[fe80::1]:6696", "ff02::1:6", 1},
+		{"link-local, to us", "[fe80::1]:6696", "fe80::ffff", 1},
+		{"another port", "[fe80::1]:6697", "ff02::1:6", 0},
+		{"global source", "[2001:db8::1]:6696", "ff02::1:6", 0},
+		{"global destination", "[fe80::1]:6696", "2001:db8::2", 0},
+		{"our own, looped back", "[fe80::ffff]:6696", "ff02::1:6", 0},
+	} {
+		s := newScript(t, nil)
+		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self})
+		s.e.Receive(s.now, 1, netip.MustParseAddrPort(v.src), netip.MustParseAddr(v.dst), hello.Bytes())
+		if got := len(s.e.Snapshot(s.now).Neighbours); got != v.want {
+			t.Errorf("%s: %d neighbours", v.name, got)
+		}
+	}
+}
+
+func TestSection3_3_AcknowledgmentIsUnicastAndEchoes(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.say(&wire.AckRequest{Opaque: 777, Interval: 50})
+	s.wantSaid("an acknowledgment", fmt.Sprintf("1 %v ack 777", a.addr))
+}
+
+// A retraction is believed whoever is its router-id; one of what was never
+// announced changes nothing.
+func TestSection3_5_3_Retraction(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.wantRoute("announced", prefixA, a)
+	a.say(&wire.Update{Prefix: prefixB, Interval: 1600, Metric: Infinity})
+	a.say(&wire.Update{Prefix: prefixA, Interval: 1600, Metric: Infinity, RouterID: originB})
+	s.wantUnreachable("retracted", prefixA)
+	if n := len(s.e.entries); n != 1 {
+		t.Errorf("%d entries, want 1", n)
+	}
+}
+
+func TestSection3_5_3_WildcardRetraction(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	a.say(&wire.Update{Prefix: prefixA, From: prefixB, Interval: 6000, Seqno: 1, Metric: 10, RouterID: originA})
+	b.announce(prefixB, originB, 1, 10)
+	a.say(&wire.Update{Interval: 1600, Metric: Infinity})
+	s.wantUnreachable("a's", prefixA)
+	if r := s.fib[keyOf(prefixA, prefixB)]; !r.Unreachable {
+		t.Errorf("the source-specific one: %+v", r)
+	}
+	s.wantRoute("b's", prefixB, b)
+}
+
+// Section 3.5.3: the timer runs twice, to infinity and to removal.
+func TestSection3_5_3_Expiry(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10) // interval 60 s: 210 s
+	s.idle(205*time.Second, a)
+	s.wantRoute("before", prefixA, a)
+	s.idle(10*time.Second, a)
+	s.wantUnreachable("after", prefixA)
+	s.idle(212*time.Second, a)
+	if p := s.e.entries[keyOf(prefixA, nowhere)]; p != nil && len(p.routes) > 0 {
+		t.Error("the route is still there")
+	}
+	s.idle(6*time.Minute, a)
+	if n := len(s.e.entries); n != 0 {
+		t.Errorf("%d entries left", n)
+	}
+}
+
+// Section 3.8.2.3: "shortly before a selected route expires".
+func TestSection3_8_2_3_RefreshBeforeExpiry(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.idle(170*time.Second, a)
+	s.said()
+	s.idle(15*time.Second, a)
+	found := false
+	for _, line := range s.said() {
+		found = found || line == fmt.Sprintf("1 %v route request %v", a.addr, prefixA)
+	}
+	if !found {
+		t.Error("no route request before the expiry")
+	}
+}
+
+// The unfeasible Update of the selected route is ignored, timer and all; its
+// sender is asked for a newer seqno, once for nine equal Updates, and the route
+// ends if none comes.
+func TestSection3_8_2_2_UnfeasibleUpdateFromSelectedNeighbour(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(time.Second)
+	s.said()
+	for range 9 {
+		a.announce(prefixA, originA, 1, 500)
+		s.pass(200 * time.Millisecond)
+	}
+	want := fmt.Sprintf("1 %v seqno request %v id a seqno 2 hops 64", a.addr, prefixA)
+	requests := 0
+	for _, u := range s.heard {
+		if _, ok := u.tlv.(*wire.SeqnoRequest); ok {
+			requests++
+		}
+	}
+	if requests != 1 {
+		t.Errorf("%d requests, want 1", requests)
+	}
+	s.wantSaid("the request", want)
+	s.wantRoute("meanwhile", prefixA, a)
+	a.announce(prefixA, originA, 2, 500)
+	s.pass(time.Second)
+	s.wantRoute("after the answer", prefixA, a)
+	if got := s.e.Snapshot(s.now).Routes[0].Metric; got != 596 {
+		t.Errorf("metric %d, want 596", got)
+	}
+}
+
+func TestSection3_8_2_2_StaleRouteEnds(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.idle(time.Second, a)
+	a.announce(prefixA, originA, 1, 500)
+	s.idle(32*time.Second, a)
+	s.wantUnreachable("nobody answered", prefixA)
+}
+
+// Another router-id: accepted at once, selected if feasible, announced urgently.
+func TestSection3_5_3_RouterIDChanges(t *testing.T) {
+	s := newScript(t, nil)
+	a, _ := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(time.Second)
+	s.said()
+	a.announce(prefixA, originB, 7, 10)
+	u := fmt.Sprintf("update %v id b seqno 7 metric 106", prefixA)
+	s.wantSaid("urgent", "1 * "+u, "2 * "+u)
+}
+
+// Section 3.8.2.1: starving, all unfeasible next hops are asked, and again after
+// 2, 4 and 8 seconds.
+func TestSection3_8_2_1_StarvingAsksAll(t *testing.T) {
+	s := newScript(t, nil)
+	a, b, c := s.link(1, Wired), s.link(2, Wired), s.link(3, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(time.Second)
+	b.announce(prefixA, originA, 1, 200) // unfeasible: we said 106
+	c.announce(prefixA, originA, 1, 300)
+	s.pass(time.Second)
+	s.said()
+	begin := s.now
+	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.idle(20*time.Second, a, b, c)
+	var at []string
+	for _, u := range s.heard {
+		if _, ok := u.tlv.(*wire.SeqnoRequest); ok {
+			at = append(at, fmt.Sprintf("%d@%.0f", u.index, u.at.Sub(begin).Seconds()))
+		}
+	}
+	want := []string{"2@0", "3@0", "2@14", "3@14", "2@2", "3@2", "2@6", "3@6"}
+	slices.SortFunc(at, func(a, b string) int { return cmp.Or(cmp.Compare(a[1:], b[1:]), cmp.Compare(a, b)) })
+	if fmt.Sprint(at) != fmt.Sprint(want) {
+		t.Errorf("requests %v, want %v", at, want)
+	}
+	c.announce(prefixA, originA, 2, 300)
+	s.wantRoute("the answer", prefixA, c)
+}
+
+func TestSection3_8_1_2_SeqnoRequestForUs(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	s.e.Originate(s.now, prefixB, nowhere, 0)
+	s.pass(time.Second)
+	s.said()
+	ask := func(seqno uint16) {
+		a.say(&wire.SeqnoRequest{Prefix: prefixB, Seqno: seqno, HopCount: 9, RouterID: selfID})
+	}
+	ask(100)
+	s.wantSaid("we have that", fmt.Sprintf("1 %v update %v id ff seqno 100 metric 0", a.addr, prefixB))
+	ask(150)
+	s.wantSaid("by one, whatever was asked for", fmt.Sprintf("1 %v update %v id ff seqno 101 metric 0", a.addr, prefixB))
+	s.pass(time.Second)
+	ask(150)
+	s.wantSaid("by one for each request", fmt.Sprintf("1 %v update %v id ff seqno 102 metric 0", a.addr, prefixB))
+	a.say(&wire.SeqnoRequest{Prefix: prefixB, Seqno: 3, HopCount: 9, RouterID: originA})
+	s.wantSaid("another router-id", fmt.Sprintf("1 %v update %v id ff seqno 102 metric 0", a.addr, prefixB))
+}
+
+func TestSection3_8_1_2_Forwarding(t *testing.T) {
+	s := newScript(t, nil)
+	a, b, c := s.link(1, Wired), s.link(2, Wired), s.link(3, Wired)
+	b.announce(prefixA, originA, 5, 10)
+	c.announce(prefixA, originA, 5, 20)
+	s.pass(time.Second)
+	s.said()
+	ask := func(p *peer, seqno uint16, hops uint8) {
+		p.say(&wire.SeqnoRequest{Prefix: prefixA, Seqno: seqno, HopCount: hops, RouterID: originA})
+	}
+	ask(a, 5, 9)
+	s.wantSaid("we can answer", fmt.Sprintf("1 %v update %v id a seqno 5 metric 106", a.addr, prefixA))
+	ask(a, 6, 1)
+	s.wantSaid("hop count 1 goes no further")
+	ask(a, 6, 9)
+	s.wantSaid("to the feasible next hop", fmt.Sprintf("2 %v seqno request %v id a seqno 6 hops 8", b.addr, prefixA))
+	ask(a, 6, 9)
+	s.wantSaid("duplicates are suppressed")
+	ask(b, 7, 9)
+	s.wantSaid("not back to who asks", fmt.Sprintf("3 %v seqno request %v id a seqno 7 hops 8", c.addr, prefixA))
+	b.announce(prefixA, originA, 7, 10)
+	u := fmt.Sprintf("update %v id a seqno 7 metric 106", prefixA)
+	s.wantSaid("the answer goes to both who asked", fmt.Sprintf("1 %v %s", a.addr, u), fmt.Sprintf("2 %v %s", b.addr, u))
+	ask(a, 9, 9)
+	s.pass(2 * time.Second)
+	s.said()
+	ask(a, 9, 9)
+	s.wantSaid("a resent one takes the next in line", fmt.Sprintf("3 %v seqno request %v id a seqno 9 hops 8", c.addr, prefixA))
+}
+
+func TestSection3_8_1_1_RouteRequests(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Tunnel)
+	s.e.Originate(s.now, prefixB, nowhere, 0)
+	a.announce(prefixA, originA, 5, 10)
+	s.pass(3 * time.Second)
+	s.said()
+	a.say(&wire.RouteRequest{Prefix: prefixB})
+	s.wantSaid("ours", fmt.Sprintf("1 %v update %v id ff seqno 100 metric 0", a.addr, prefixB))
+	a.say(&wire.RouteRequest{Prefix: prefixA})
+	s.wantSaid("its own, that split horizon hides", fmt.Sprintf("1 %v update %v id a seqno 5 metric 106", a.addr, prefixA))
+	a.say(&wire.RouteRequest{Prefix: prefixA, From: prefixB})
+	s.wantSaid("unknown", fmt.Sprintf("1 %v retract %v from %v", a.addr, prefixA, prefixB))
+	a.say(&wire.RouteRequest{})
+	s.wantSaid("all, but nothing back", fmt.Sprintf("1 * update %v id ff seqno 100 metric 0", prefixB))
+}
+
+// Split horizon on a tunnel: what came from there is not said there. But a
+// retraction is, or the neighbour falls back on us.
+func TestSection3_7_4_SplitHorizonNeverSwallowsARetraction(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
+	a.announce(prefixA, originA, 1, 10)
+	s.wantSaid("new: to the others", fmt.Sprintf("2 * update %v id a seqno 1 metric 106", prefixA))
+	b.announce(prefixA, originA, 1, 5)
+	s.idle(20*time.Second, a, b) // hysteresis
+	s.wantRoute("the better way", prefixA, b)
+	s.said()
+	b.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.idle(20*time.Second, a, b)
+	s.wantRoute("back", prefixA, a)
+	s.said()
+	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.wantSaid("lost: everywhere", fmt.Sprintf("1 * retract %v", prefixA), fmt.Sprintf("2 * retract %v", prefixA))
+}
+
+func TestSection3_7_4_ChangedHorizon(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
+	a.announce(prefixA, originA, 1, 300)
+	s.idle(4*time.Second, a, b)
+	s.said()
+	b.announce(prefixA, originA, 1, 5)
+	s.idle(20*time.Second, a, b)
+	s.wantRoute("the better way", prefixA, b)
+	got := s.said()
+	want := []string{
+		fmt.Sprintf("1 * update %v id a seqno 1 metric 101", prefixA),
+		fmt.Sprintf("2 * retract %v", prefixA), // what it heard from us is void
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("said %v, want %v", got, want)
+	}
+}
+
+// Section 2.8: what is lost is unreachable until the neighbours know.
+func TestSection2_8_HoldEndsWithAcknowledgments(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(time.Second)
+	b.mute = true
+	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.idle(4*time.Second, a, b)
+	s.wantUnreachable("b has not acknowledged", prefixA)
+	b.mute = false
+	s.idle(8*time.Second, a, b)
+	s.wantRoute("all have", prefixA, nil)
+}
+
+func TestSection2_8_HoldEndsByTime(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	s.e.Originate(s.now, prefixA, nowhere, 0)
+	s.pass(time.Second)
+	s.e.Withdraw(s.now, prefixA, nowhere)
+	s.drain()
+	s.wantUnreachable("withdrawn", prefixA)
+	s.idle(54*time.Second, a, b)
+	s.wantUnreachable("before 3.5 intervals", prefixA)
+	s.idle(4*time.Second, a, b)
+	s.wantRoute("after", prefixA, nil)
+	s.e.Originate(s.now, prefixA, nowhere, 0)
+	s.e.Withdraw(s.now, prefixA, nowhere)
+	a.announce(prefixA, originA, 1, 1)
+	s.wantRoute("a finite route ends it", prefixA, a)
+}
+
+// Section 3.7.3 and appendix B: the distance is forgotten after three minutes in
+// which it was not advertised.
+func TestSection3_7_3_SourcesAreCollected(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 9, 10)
+	s.idle(8*time.Second, a)
+	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.idle(170*time.Second, a)
+	a.announce(prefixA, originA, 3, 10)
+	s.wantUnreachableOrNone("an old seqno is unfeasible", prefixA)
+	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.idle(30*time.Second, a)
+	a.announce(prefixA, originA, 3, 10)
+	s.wantRoute("forgotten: feasible", prefixA, a)
+}
+
+func (s *script) wantUnreachableOrNone(why string, prefix netip.Prefix) {
+	s.Helper()
+	if r, ok := s.fib[keyOf(prefix, nowhere)]; ok && !r.Unreachable {
+		s.Errorf("%s: route %+v", why, r)
+	}
+}
+
+// With Update intervals of 300 s neighbours remember for 1,050 s; so must we.
+func TestDesign5_SourcesOutliveRoutes(t *testing.T) {
+	s := newScript(t, nil)
+	s.link(1, Tunnel)
+	if got := s.e.sourceTime(); got != 1200*time.Second {
+		t.Errorf("%v, want four times 300 s", got)
+	}
+}
+
+func TestSection3_7_2_SmallChangesAreNoNews(t *testing.T) {
+	s := newScript(t, nil)
+	a, _ := s.link(1, Tunnel), s.link(2, Tunnel)
+	a.announce(prefixA, originA, 1, 100)
+	s.pass(10 * time.Second)
+	a.greet()
+	s.said()
+	a.announce(prefixA, originA, 1, 90)
+	s.pass(3 * time.Second)
+	s.wantSaid("10 less")
+	a.greet()
+	a.announce(prefixA, originA, 1, 40)
+	s.pass(600 * time.Millisecond)
+	s.wantSaid("60 less", fmt.Sprintf("2 * update %v id a seqno 1 metric 136", prefixA))
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(3 * time.Second)
+	s.wantSaid("one in 5 s at most")
+	a.greet()
+	s.pass(3 * time.Second)
+	s.wantSaid("then", fmt.Sprintf("2 * update %v id a seqno 1 metric 106", prefixA))
+	a.announce(prefixA, originA, 2, 10)
+	s.pass(6 * time.Second)
+	s.wantSaid("a seqno that nobody asked for")
+}
+
+// Appendix A.3: noise moves nothing; a lasting difference does.
+func TestAppendixA_3_Hysteresis(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 100)
+	b.announce(prefixA, originA, 1, 100)
+	s.wantRoute("first come", prefixA, a)
+	s.idle(time.Minute, a, b)
+	b.announce(prefixA, originA, 1, 99)
+	a.announce(prefixA, originA, 1, 98)
+	b.announce(prefixA, originA, 1, 97)
+	s.wantRoute("noise", prefixA, a)
+	s.idle(time.Minute, a, b)
+	s.wantRoute("lasting", prefixA, b)
+	b.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
+	s.wantRoute("the loss of the selected route is not delayed", prefixA, a)
+}
+
+func TestSection3_6_OwnRouterIDIsNoRoute(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	s.e.Originate(s.now, prefixA, nowhere, 0)
+	s.pass(time.Second)
+	a.announce(prefixA, selfID, 90, 10)
+	a.announce(prefixB, selfID, 90, 10)
+	if got := len(s.e.Snapshot(s.now).Routes); got != 1 || len(s.fib) != 0 {
+		t.Errorf("%d routes, table %v", got, s.fib)
+	}
+}
+
+func TestAppendixC_NotRoutable(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	for _, p := range []string{"fe80::/64", "fe80::1/128", "ff00::/8", "ff02::/16", "::1/128", "::/128", "127.0.0.1/32", "0.0.0.0/32", "224.0.0.0/8"} {
+		a.announce(netip.MustParsePrefix(p), originA, 1, 10)
+	}
+	a.say(&wire.Update{Prefix: netip.MustParsePrefix("10.0.0.0/8"), From: netip.MustParsePrefix("10.1.0.0/16"), Interval: 100, Metric: 1, RouterID: originA})
+	if len(s.e.entries) != 0 {
+		t.Errorf("%v", s.e.Snapshot(s.now).Routes)
+	}
+	a.announce(netip.MustParsePrefix("::/0"), originA, 1, 10)
+	a.announce(netip.MustParsePrefix("10.42.0.0/24"), originA, 1, 10)
+	if len(s.fib) != 2 {
+		t.Errorf("default and IPv4 routes: %v", s.fib)
+	}
+}
+
+// RFC 9079: a source prefix makes another route, and one does not hide the other.
+func TestRFC9079_SeparateKeys(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	every := netip.MustParsePrefix("::/0")
+	a.announce(every, originA, 1, 10)
+	b.say(&wire.Update{Prefix: every, From: prefixB, Interval: 6000, Seqno: 1, Metric: 10, RouterID: originB})
+	want := Route{Prefix: every, From: prefixB, NextHop: b.addr, Interface: 2}
+	if got := s.fib[keyOf(every, prefixB)]; got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	s.wantRoute("from anywhere", every, a)
+	a.say(&wire.Update{Prefix: every, Interval: 6000, Metric: Infinity})
+	s.wantUnreachable("from anywhere", every)
+	if got := s.fib[keyOf(every, prefixB)]; got != want {
+		t.Errorf("the hold of one changed the other: %+v", got)
+	}
+	s.e.Originate(s.now, every, netip.MustParsePrefix("::/0"), 0)
+	if s.e.entries[keyOf(every, nowhere)].own == nil {
+		t.Error("from ::/0 is from anywhere")
+	}
+}
+
+func TestImportFilter(t *testing.T) {
+	verdicts := map[RouterID]Verdict{originA: Accept, originB: Hold}
+	s := newScript(t, func(c *Config) {
+		c.Import = func(u Update) Verdict {
+			if v, ok := verdicts[u.RouterID]; ok {
+				return v
+			}
+			return Refuse
+		}
+	})
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	b.announce(prefixA, originB, 1, 1)
+	a.announce(prefixB, RouterID{7: 0xc}, 1, 10)
+	s.wantRoute("admitted", prefixA, a)
+	s.wantRoute("refused", prefixB, nil)
+	s.pass(time.Second)
+	s.said()
+
+	verdicts[originB] = Accept
+	s.e.FilterChanged(s.now)
+	s.drain()
+	s.idle(20*time.Second, a, b)
+	s.wantRoute("held until now", prefixA, b)
+
+	verdicts[originA], verdicts[originB] = Refuse, Refuse
+	s.e.FilterChanged(s.now)
+	s.drain()
+	s.wantUnreachable("revoked", prefixA)
+	s.said()
+	verdicts[RouterID{7: 0xc}] = Accept
+	s.e.FilterChanged(s.now)
+	s.pass(50 * time.Millisecond)
+	s.drain()
+	found := false
+	for _, line := range s.said() {
+		found = found || line == fmt.Sprintf("1 %v route request invalid Prefix", a.addr)
+	}
+	if !found {
+		t.Error("the neighbour whose Updates were refused is not asked again")
+	}
+}
+
+// Issue 3: a node prefix is refused unless its router-id is the one derived from
+// it. The engine knows nothing of that; its filter does.
+func TestImportFilter_NodePrefixAndRouterID(t *testing.T) {
+	s := newScript(t, func(c *Config) {
+		c.Import = func(u Update) Verdict {
+			first := u.Prefix.Addr().As16()
+			if u.Prefix.Bits() == 64 && u.RouterID != RouterID(first[:8]) {
+				return Refuse
+			}
+			return Accept
+		}
+	})
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 0)
+	s.wantRoute("another's router-id", prefixA, nil)
+	first := prefixA.Addr().As16()
+	a.announce(prefixA, RouterID(first[:8]), 1, 100)
+	s.wantRoute("its own", prefixA, a)
+	a.announce(prefixA, originA, 2, 0)
+	s.wantUnreachable("the neighbour says no other", prefixA)
+}
+
+func TestRouteFailed(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	b.announce(prefixA, originA, 1, 20)
+	s.wantRoute("installed", prefixA, a)
+	s.e.RouteFailed(s.now, Route{Prefix: prefixA, NextHop: a.addr, Interface: 1}, errors.New("no buffer"))
+	s.drain()
+	s.wantRoute("the next best", prefixA, b)
+	s.e.RouteFailed(s.now, Route{Prefix: prefixA, NextHop: b.addr, Interface: 2}, errors.New("no buffer"))
+	s.drain()
+	s.wantUnreachable("none is left", prefixA)
+	// Even that is refused: not tried without end.
+	for range 3 {
+		s.e.RouteFailed(s.now, Route{Prefix: prefixA, Unreachable: true}, errors.New("no buffer"))
+		if out := s.e.Output(); len(out.Routes) > 0 {
+			t.Errorf("at once again: %v", out.Routes)
+		}
+	}
+	s.idle(time.Minute, a, b)
+	s.wantRoute("later", prefixA, a)
+}
+
+func TestSetExtraCost(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
+	a.announce(prefixA, originA, 1, 10)
+	b.announce(prefixA, originA, 1, 50)
+	s.e.SetExtraCost(s.now, 1, 8000)
+	s.idle(20*time.Second, a, b)
+	s.wantRoute("drained", prefixA, b)
+	s.e.SetExtraCost(s.now, 1, 0)
+	s.idle(60*time.Second, a, b)
+	s.wantRoute("and back", prefixA, a)
+	s.e.SetExtraCost(s.now, 1, 65535)
+	s.e.SetExtraCost(s.now, 2, 65535)
+	s.drain()
+	s.wantUnreachable("what does not fit is infinite, and does not wrap", prefixA)
+}
+
+// Metrics have a budget: a dozen hops at the greatest cost of a tunnel, a drain
+// and a penalty stay below infinity.
+func TestDesign5_MetricBudget(t *testing.T) {
+	metric := uint16(0)
+	for range 12 {
+		metric = metricOf(costTunnelMax, metric)
+	}
+	metric = metricOf(8000, metric)
+	metric = metricOf(16000, metric)
+	if metric == Infinity {
+		t.Error("infinite")
+	}
+	if metricOf(65000, 600) != Infinity || metricOf(Infinity, 0) != Infinity || metricOf(1, 65533) != 65534 {
+		t.Error("metrics do not saturate")
+	}
+}
+
+func TestStop_RetractsAndUninstalls(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.pass(time.Second)
+	s.said()
+	s.e.Stop(s.now)
+	s.drain()
+	if got := s.said(); fmt.Sprint(got) != "[1 * retract invalid Prefix]" {
+		t.Errorf("said %v", got)
+	}
+	if len(s.fib) != 0 {
+		t.Errorf("left: %v", s.fib)
+	}
+	s.e.Originate(s.now, prefixB, nowhere, 0)
+	s.e.Advance(s.now.Add(time.Hour))
+	if out := s.e.Output(); len(out.Packets)+len(out.Routes) > 0 || !s.e.Deadline().IsZero() {
+		t.Error("it speaks after its end")
+	}
+}
+
+func TestRoutesMax(t *testing.T) {
+	s := newScript(t, func(c *Config) { c.RoutesMax = 10 })
+	a := s.link(1, Wired)
+	for i := range 100 {
+		a.announce(nodePrefix(i), originA, 1, 10)
+	}
+	if got := len(s.fib); got != 10 {
+		t.Errorf("%d routes, want 10", got)
+	}
+}
+
+func TestDestinations_Alternative(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	b.announce(prefixA, originA, 1, 50)
+	a.announce(prefixB, originB, 1, 10)
+	got := s.e.Destinations()
+	want := []Destination{
+		{prefixA, nowhere, originA, 106, a.addr, 1, 146},
+		{prefixB, nowhere, originB, 106, a.addr, 1, Infinity},
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
