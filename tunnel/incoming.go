@@ -18,6 +18,7 @@ func (m *Manager) Offered(now time.Time, call uint64, from Peer, observed netip.
 	if !observed.IsValid() || !control.IsUsable(observed, m.networks) {
 		observed = netip.AddrPort{}
 	}
+	m.learnCaller(now, k, observed)
 	t := m.tunnels[id]
 	if t != nil {
 		m.again(now, t, call, observed, o)
@@ -26,11 +27,20 @@ func (m *Manager) Offered(now time.Time, call uint64, from Peer, observed netip.
 	if old := m.byPeer[k.id]; old != nil {
 		m.end(now, old, Replaced, "by an offer of the peer")
 	}
-	k.hold, k.seenAt = 0, now
+	k.hold = 0
 	t = &tunnel{id: id, peer: k.id, direction: In, reason: o.Reason, call: call, offer: o, observed: observed, told: true, checkedAt: now}
 	t.mtu = min(m.mtu, o.MTU)
 	m.add(now, t, Offered)
 	m.do(Create{Tunnel: id, Peer: k.Peer, MTU: t.mtu})
+}
+
+// learnCaller notes where a peer called from, if nothing better is known: over HTTP/3 that is where it can be called, even
+// through its NAT. Without it, a peer that found us could not be told when its tunnel ends.
+func (m *Manager) learnCaller(now time.Time, k *peer, observed netip.AddrPort) {
+	if len(k.Endpoints) == 0 && observed.IsValid() {
+		endpoints := []netip.AddrPort{observed, netip.AddrPortFrom(observed.Addr(), control.Port)}
+		m.learn(now, Peer{Prefix: k.Prefix, Endpoints: endpoints}, true)
+	}
 }
 
 // examine says what speaks against an offer. What an outsider can make us do is bounded here, before any device exists.

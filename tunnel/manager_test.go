@@ -215,6 +215,12 @@ func TestIncomingTunnel(t *testing.T) {
 	s.m.Observed(s.now, id, Stats{LastHandshake: s.now})
 	s.after(0)
 	take[Attach](s, "handshake")
+	s.m.DeviceFailed(s.now, id, errSilence)
+	s.after(0)
+	n := take[Notify](s, "the peer, of which we know only where it called from, is told")
+	if !n.Closed || len(n.Targets) == 0 || n.Targets[0].Addr != netip.MustParseAddrPort("198.18.77.7:999") {
+		t.Errorf("%+v", n)
+	}
 }
 
 // The last accepted request for an id wins.

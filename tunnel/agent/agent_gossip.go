@@ -154,12 +154,18 @@ func (a *Agent) askPeers(ctx context.Context, p tunnel.Peer, targets []target) {
 		a.log.Debug("asking for peers", "peer", p.Name, "err", err)
 		return
 	}
-	peers := make([]tunnel.Peer, 0, len(got.Peers))
+	var itself, others []tunnel.Peer
 	for _, r := range got.Peers {
-		peers = append(peers, tunnel.Peer{Name: r.Name, Prefix: r.Prefix, Endpoints: r.Endpoints})
+		x := tunnel.Peer{Name: r.Name, Prefix: r.Prefix, Endpoints: r.Endpoints}
+		if r.Prefix == p.Prefix {
+			itself = append(itself, x)
+		} else {
+			others = append(others, x)
+		}
 	}
 	a.box.post(func(now time.Time) {
-		a.manager.LearnPeers(now, peers, true)
+		a.manager.LearnPeers(now, itself, false)
+		a.manager.LearnPeers(now, others, true)
 		a.compare(targets, p.Prefix, got.Versions.Network)
 	})
 }
