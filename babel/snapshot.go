@@ -8,12 +8,7 @@ import (
 // Snapshot is the state for people, sorted.
 func (e *Engine) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{RouterID: e.RouterID, Seqno: e.seqno.current}
-	for _, l := range e.links {
-		s.Interfaces = append(s.Interfaces, l.state())
-		for _, n := range l.neighbours {
-			s.Neighbours = append(s.Neighbours, n.state())
-		}
-	}
+	s.Interfaces, s.Neighbours = e.Interfaces(), e.Neighbours()
 	for _, p := range e.byPrefix() {
 		s.Routes = append(s.Routes, p.states()...)
 		for _, x := range p.sources {
@@ -21,6 +16,26 @@ func (e *Engine) Snapshot(now time.Time) Snapshot {
 		}
 	}
 	return s
+}
+
+// Interfaces are the links with their counters: the cheap part of Snapshot.
+func (e *Engine) Interfaces() []InterfaceState {
+	all := make([]InterfaceState, 0, len(e.links))
+	for _, l := range e.links {
+		all = append(all, l.state())
+	}
+	return all
+}
+
+// Neighbours are those of all links, with what their links cost.
+func (e *Engine) Neighbours() []NeighbourState {
+	var all []NeighbourState
+	for _, l := range e.links {
+		for _, n := range l.neighbours {
+			all = append(all, n.state())
+		}
+	}
+	return all
 }
 
 func (e *Engine) byPrefix() []*entry {

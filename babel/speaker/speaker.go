@@ -243,6 +243,18 @@ func (s *Speaker) Snapshot() babel.Snapshot {
 	return ask(s, func(now time.Time) babel.Snapshot { return s.engine.Snapshot(now) })
 }
 
+// Interfaces are the interfaces and their counters; none when the speaker does
+// not run.
+func (s *Speaker) Interfaces() []babel.InterfaceState {
+	return ask(s, func(time.Time) []babel.InterfaceState { return s.engine.Interfaces() })
+}
+
+// Neighbours are the neighbours and their links; none when the speaker does not
+// run.
+func (s *Speaker) Neighbours() []babel.NeighbourState {
+	return ask(s, func(time.Time) []babel.NeighbourState { return s.engine.Neighbours() })
+}
+
 // Destinations is what can be reached; empty when the speaker does not run.
 func (s *Speaker) Destinations() []babel.Destination {
 	return ask(s, func(time.Time) []babel.Destination { return s.engine.Destinations() })

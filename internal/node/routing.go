@@ -29,13 +29,14 @@ func importFilter(policy origin.Policy) babel.ImportFilter {
 type routing struct {
 	speaker *speaker.Speaker
 
-	mu            sync.Mutex
-	hello, update time.Duration // intervals of the network
-	interfaces    map[int]bool
+	mu         sync.Mutex
+	parameters network.Parameters
+	interfaces map[int]bool // whether it is busy
+	activity   babel.Activity
 }
 
 func newRouting(s *speaker.Speaker, p network.Parameters) *routing {
-	return &routing{speaker: s, hello: time.Duration(p.HelloIdle), update: time.Duration(p.UpdateInterval), interfaces: map[int]bool{}}
+	return &routing{speaker: s, parameters: p, interfaces: map[int]bool{}}
 }
 
 // setParameters brings the network's intervals to the interfaces of now and of
@@ -43,20 +44,30 @@ func newRouting(s *speaker.Speaker, p network.Parameters) *routing {
 func (r *routing) setParameters(p network.Parameters) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hello, r.update = time.Duration(p.HelloIdle), time.Duration(p.UpdateInterval)
-	for index := range r.interfaces {
-		r.speaker.SetIntervals(index, r.hello, r.update)
+	r.parameters = p
+	for index, isBusy := range r.interfaces {
+		hello, update := r.intervalsLocked(isBusy)
+		r.speaker.SetIntervals(index, hello, update)
 	}
+}
+
+func (r *routing) intervalsLocked(isBusy bool) (hello, update time.Duration) {
+	hello = time.Duration(r.parameters.HelloIdle)
+	if isBusy {
+		hello = time.Duration(r.parameters.HelloActive)
+	}
+	return hello, time.Duration(r.parameters.UpdateInterval)
 }
 
 func (r *routing) AddInterface(index int, name string, mtu int, linkLocal netip.Addr) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	hello, update := r.intervalsLocked(false)
 	err := r.speaker.AddInterface(babel.InterfaceConfig{
-		Index: index, Name: name, MTU: mtu, LinkLocal: linkLocal, Kind: babel.Tunnel, HelloInterval: r.hello, UpdateInterval: r.update,
+		Index: index, Name: name, MTU: mtu, LinkLocal: linkLocal, Kind: babel.Tunnel, HelloInterval: hello, UpdateInterval: update,
 	})
 	if err == nil {
-		r.interfaces[index] = true
+		r.interfaces[index] = false
 	}
 	return err
 }
@@ -65,7 +76,29 @@ func (r *routing) RemoveInterface(index int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.interfaces, index)
+	r.activity.Forget(index)
 	r.speaker.RemoveInterface(index)
+}
+
+// observe looks at the traffic of each interface, given all packets that it has
+// carried, and lets Babel speak faster where there is some.
+func (r *routing) observe(now time.Time, packets map[int]uint64) {
+	own := map[int]uint64{}
+	for _, i := range r.speaker.Interfaces() {
+		own[i.Index] = i.PacketsIn + i.PacketsOut
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for index, wasBusy := range r.interfaces {
+		all := packets[index]
+		isBusy := r.activity.Observe(now, index, all-min(all, own[index]))
+		if isBusy == wasBusy {
+			continue
+		}
+		r.interfaces[index] = isBusy
+		hello, update := r.intervalsLocked(isBusy)
+		r.speaker.SetIntervals(index, hello, update)
+	}
 }
 
 func (r *routing) SetExtraCost(index, cost int) {
@@ -88,7 +121,7 @@ func (r *routing) Destinations() []agent.Destination {
 
 func (r *routing) Links() map[int]agent.Link {
 	links := map[int]agent.Link{}
-	for _, n := range r.speaker.Snapshot().Neighbours {
+	for _, n := range r.speaker.Neighbours() {
 		links[n.Interface] = agent.Link{RTT: n.RTT, Loss: n.Loss, Cost: int(n.Cost)}
 	}
 	return links
