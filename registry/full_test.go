@@ -18,7 +18,7 @@ func TestF04_AFullDiskRefusesAndLosesNothing(t *testing.T) {
 		skipOrFail(t, "mounting a small tmpfs: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
-	source, token := newState(t, nil)
+	source, _ := newState(t, nil)
 	dir := filepath.Join(mount, "state")
 	if err := os.CopyFS(dir, os.DirFS(source)); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestF04_AFullDiskRefusesAndLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := openRegistry(t, Options{State: dir})
-	token = r.mustToken(t, api.TokenRequest{Uses: 1000})
+	token := r.mustToken(t, api.TokenRequest{Uses: 1000})
 	ballast := filepath.Join(mount, "ballast")
 	var done []*joiner
 	for cycle := range 5 {

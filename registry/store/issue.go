@@ -91,6 +91,9 @@ func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(
 		s.isStale = refused == nil // a rollback is certain, the end of a commit is not
 		return classify(refused)
 	})
+	if isTrigger(err, "leases overlap") {
+		s.isStale = true // the index offered what is taken: the table decides
+	}
 	if err != nil {
 		return Issuance{}, err
 	}

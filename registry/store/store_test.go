@@ -205,6 +205,9 @@ func TestIssue_AWrongIndexIsNotBelieved(t *testing.T) {
 	if n := len(s.mustNodes(t)); n != 1 {
 		t.Errorf("%d nodes, want 1", n)
 	}
+	if _, err = s.Issue(context.Background(), start, Claim{Secret: secret, Key: key(2)}, prepare); !errors.Is(err, ErrExhausted) {
+		t.Errorf("the next attempt: %v, want ErrExhausted", err)
+	}
 }
 
 func TestMigrate_ANewerDatabaseIsRefusedAndUnchanged(t *testing.T) {
