@@ -23,11 +23,13 @@ type way struct {
 // mtu is that of our tunnels, for the comparison as well.
 const mtu = 1420
 
-// throughput runs all ways in turn, on the same three hosts:
+// throughput runs all ways in turn, on three hosts of each kind in one underlay:
 //
-//	n00 ── n01 ── n02     the underlay lets only neighbours talk
+//	n00 ── n01 ── n02     re6stnode; the underlay lets only neighbours talk
+//	w00 ── w01 ── w02     wireguard-go; it knows only neighbours
 //
-// The daemons of all ways run all the time; those that are not in use are idle.
+// Not on the same hosts: to our nodes another tunnel is one more network to run
+// tunnels over. The daemons run all the time; those not in use are idle.
 func throughput(t lab.TB, c config, r *report) {
 	l := lab.New(t)
 	m := l.Mesh(lab.MeshConfig{
@@ -38,12 +40,12 @@ func throughput(t lab.TB, c config, r *report) {
 	m.Start()
 	m.AllPairs(60 * time.Second)
 	a, b, z := m.Nodes[0], m.Nodes[1], m.Nodes[2]
-	wg := wireGuardChain(l, c.WG, m)
+	wg := wireGuardChain(l, c.WG, m.Net)
 
 	bare := &way{transfer: &transfer{Name: "bare link"}, from: a.Host, to: b.Host, address: b.Port.V6}
-	wgDirect := &way{transfer: &transfer{Name: "wireguard-go, one hop"}, from: a.Host, to: b.Host, address: wg[1].address, daemons: procs(wg[:2])}
+	wgDirect := &way{transfer: &transfer{Name: "wireguard-go, one hop"}, from: wg[0].at.Host, to: wg[1].at.Host, address: wg[1].address, daemons: procs(wg[:2])}
 	direct := &way{transfer: &transfer{Name: "re6st, one hop", via: wgDirect.transfer}, from: a.Host, to: b.Host, address: b.Address, daemons: []*lab.Proc{a.Proc, b.Proc}}
-	wgRelay := &way{transfer: &transfer{Name: "wireguard-go, one relay"}, from: a.Host, to: z.Host, address: wg[2].address, daemons: procs(wg)}
+	wgRelay := &way{transfer: &transfer{Name: "wireguard-go, one relay"}, from: wg[0].at.Host, to: wg[2].at.Host, address: wg[2].address, daemons: procs(wg)}
 	relay := &way{transfer: &transfer{Name: "re6st, one relay", via: wgRelay.transfer}, from: a.Host, to: z.Host, address: z.Address, daemons: []*lab.Proc{a.Proc, b.Proc, z.Proc}}
 
 	ways := []*way{bare, wgDirect, direct, wgRelay, relay}
@@ -164,7 +166,7 @@ func parsePing(out string) (float64, error) {
 // wgEnd is a stock wireguard-go on a host.
 type wgEnd struct {
 	*lab.Proc
-	node    *lab.Node
+	at      *lab.Port
 	address netip.Addr
 	public  string
 	private string // path
@@ -183,20 +185,21 @@ const (
 	wgPort   = "51820"
 )
 
-// wireGuardChain runs stock wireguard-go on the nodes' hosts, each peered with its neighbours; the kernel forwards in the
+// wireGuardChain runs stock wireguard-go on hosts of its own, each peered with its neighbours; the kernel forwards in the
 // middle.
-func wireGuardChain(l *lab.Lab, program string, m *lab.Mesh) []*wgEnd {
+func wireGuardChain(l *lab.Lab, program string, in *lab.Internet) []*wgEnd {
 	var ends []*wgEnd
-	for i, n := range m.Nodes {
-		e := &wgEnd{node: n, address: netip.MustParseAddr(fmt.Sprintf("fd00:be:c4::%d", i+1)), private: n.Host.Path("wg.key")}
-		n.Host.Run("sh", "-c", "umask 077; wg genkey > "+e.private)
-		e.public = strings.TrimSpace(n.Host.Run("sh", "-c", "wg pubkey < "+e.private))
-		e.Proc = n.Host.Start("wireguard-go", "env", "LOG_LEVEL=error", program, "-f", wgDevice)
+	for i := range 3 {
+		h := l.Host(fmt.Sprintf("w%02d", i))
+		e := &wgEnd{at: in.Attach(h, lab.IPv6), address: netip.MustParseAddr(fmt.Sprintf("fd00:be:c4::%d", i+1)), private: h.Path("wg.key")}
+		h.Run("sh", "-c", "umask 077; wg genkey > "+e.private)
+		e.public = strings.TrimSpace(h.Run("sh", "-c", "wg pubkey < "+e.private))
+		e.Proc = h.Start("wireguard-go", "env", "LOG_LEVEL=error", program, "-f", wgDevice)
 		l.Await("wireguard-go to run", 10*time.Second, func() error {
-			_, err := n.Host.Try("wg", "show", wgDevice)
+			_, err := h.Try("wg", "show", wgDevice)
 			return err
 		})
-		n.Host.Run("wg", "set", wgDevice, "private-key", e.private, "listen-port", wgPort)
+		h.Run("wg", "set", wgDevice, "private-key", e.private, "listen-port", wgPort)
 		ends = append(ends, e)
 	}
 	for i, e := range ends {
@@ -204,15 +207,15 @@ func wireGuardChain(l *lab.Lab, program string, m *lab.Mesh) []*wgEnd {
 			if i-j != 1 && j-i != 1 {
 				continue
 			}
-			e.node.Host.Run("wg", "set", wgDevice, "peer", other.public,
+			e.at.Host.Run("wg", "set", wgDevice, "peer", other.public,
 				"allowed-ips", strings.Join(behind(ends, i, j), ","),
-				"endpoint", netip.AddrPortFrom(other.node.Port.V6, 51820).String())
+				"endpoint", netip.AddrPortFrom(other.at.V6, 51820).String())
 		}
-		e.node.Host.IP(
+		e.at.Host.IP(
 			fmt.Sprintf("link set %s mtu %d up", wgDevice, mtu),
 			fmt.Sprintf("addr add %v/64 dev %s nodad", e.address, wgDevice),
 		)
-		e.node.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
+		e.at.Host.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	}
 	return ends
 }
