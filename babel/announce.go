@@ -51,34 +51,55 @@ func (p *entry) routerID() RouterID {
 // 3.7.2).
 func (p *entry) announce(now time.Time) {
 	cur, last := p.current(), p.advertised
+	cur.at = now
 	isLost := cur.metric == Infinity && last.metric != Infinity
 	isNew := cur.metric != Infinity && last.metric == Infinity
-	isUrgent := isLost || isNew || cur.metric != Infinity && cur.id != last.id
 	switch {
 	case cur.metric == Infinity && last.metric == Infinity:
 		return
-	case isUrgent:
-	case cur.link != last.link:
-		// Split horizon changes sides.
+	case isLost || isNew || cur.id != last.id:
+		p.tell(now, cur, true)
+		return
+	}
+	if cur.link != last.link {
+		p.turn(now, cur.link)
+	}
+	switch {
 	case !isWorthTelling(cur.metric, last.metric):
 		p.triggerAt = time.Time{}
-		return
 	case now.Before(last.at.Add(triggerGap)):
 		p.triggerAt = last.at.Add(triggerGap)
 		p.wakeAt(p.triggerAt)
-		return
+	default:
+		p.tell(now, cur, false)
 	}
-	cur.at = now
+}
+
+// tell queues the entry on every link. Where split horizon hides the route there
+// is nothing to say, unless something was said there before: then that is
+// retracted. A retraction goes everywhere: hidden, it makes black holes.
+func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
+	last := p.advertised
 	p.advertised, p.triggerAt = cur, time.Time{}
 	for _, l := range p.e.links {
-		// Where split horizon hides the route now there is nothing to say, unless
-		// something was said there before: then it is retracted. A retraction
-		// itself goes everywhere: hidden, it makes black holes.
 		isHidden := l.isHorizon() && cur.link == l
-		if isHidden && (isNew || last.link == l) {
+		if isHidden && (last.metric == Infinity || last.link == l) {
 			continue
 		}
 		l.announce(now, p, isUrgent)
+	}
+}
+
+// turn is for a route that goes another way now. The neighbour that it went by
+// hears of it for the first time, and may have lost its own: that is urgent. The
+// one that it goes by now must forget what we said.
+func (p *entry) turn(now time.Time, to *link) {
+	from := p.advertised.link
+	p.advertised.link = to
+	for _, l := range p.e.links {
+		if l.isHorizon() && (l == from || l == to) {
+			l.announce(now, p, true)
+		}
 	}
 }
 

@@ -56,8 +56,18 @@ func (n *neighbour) isHeard() bool {
 
 // lossFactor is 1 without loss.
 func (n *neighbour) lossFactor() float64 {
-	heard := max(n.multicast.heard16(), n.unicast.heard16())
-	return min(historyMax/float64(max(heard, 1)), lossFactorMax)
+	return min(historyMax/float64(max(n.heard16(), 1)), lossFactorMax)
+}
+
+// heard16 is of the better one of the histories that have begun.
+func (n *neighbour) heard16() int {
+	heard := 0
+	for _, h := range []*history{&n.multicast, &n.unicast} {
+		if h.isBegun {
+			heard = max(heard, h.heard16())
+		}
+	}
+	return heard
 }
 
 // linkCost is section 3.4.3: infinite when either side does not hear the other.

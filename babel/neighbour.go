@@ -101,7 +101,8 @@ func (n *neighbour) hello(now time.Time, t *wire.Hello) *neighbour {
 		}
 		return nil
 	}
-	n.suspect.clear()
+	// After misses a single Hello is not two of three; but whoever speaks lives.
+	n.suspect = suspicion{vouched: n.isReachable()}
 	if n.multicast.length+n.unicast.length == 1 {
 		// It has just come: let it hear us at once.
 		n.link.helloSoon(now)

@@ -200,7 +200,7 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 			return
 		}
 		// It is for us. Too early an increment is asked for again.
-		e.seqno.bump(now)
+		e.seqno.demand(now, t.Seqno)
 	}
 	n.reply(now, p)
 }

@@ -237,11 +237,14 @@ func TestSection3_8_1_2_SeqnoRequestForUs(t *testing.T) {
 	s.wantSaid("we have that", fmt.Sprintf("1 %v update %v id ff seqno 100 metric 0", a.addr, prefixB))
 	ask(150)
 	s.wantSaid("by one, whatever was asked for", fmt.Sprintf("1 %v update %v id ff seqno 101 metric 0", a.addr, prefixB))
-	s.pass(time.Second)
-	ask(150)
+	s.pass(200 * time.Millisecond)
+	ask(102)
 	s.wantSaid("by one for each request", fmt.Sprintf("1 %v update %v id ff seqno 102 metric 0", a.addr, prefixB))
+	s.pass(2 * time.Second)
+	ask(150)
+	s.wantSaid("again: they remember what we do not", fmt.Sprintf("1 %v update %v id ff seqno 150 metric 0", a.addr, prefixB))
 	a.say(&wire.SeqnoRequest{Prefix: prefixB, Seqno: 3, HopCount: 9, RouterID: originA})
-	s.wantSaid("another router-id", fmt.Sprintf("1 %v update %v id ff seqno 102 metric 0", a.addr, prefixB))
+	s.wantSaid("another router-id", fmt.Sprintf("1 %v update %v id ff seqno 150 metric 0", a.addr, prefixB))
 }
 
 func TestSection3_8_1_2_Forwarding(t *testing.T) {
@@ -431,6 +434,10 @@ func TestAppendixA_3_Hysteresis(t *testing.T) {
 	b.announce(prefixA, originA, 1, 99)
 	a.announce(prefixA, originA, 1, 98)
 	b.announce(prefixA, originA, 1, 97)
+	s.wantRoute("noise", prefixA, a)
+	s.idle(time.Minute, a, b)
+	s.wantRoute("lasting noise", prefixA, a)
+	b.announce(prefixA, originA, 1, 50)
 	s.wantRoute("noise", prefixA, a)
 	s.idle(time.Minute, a, b)
 	s.wantRoute("lasting", prefixA, b)

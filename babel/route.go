@@ -134,6 +134,9 @@ func (r *route) update() Update {
 	}
 }
 
+// noiseShare of a metric is not worth another way.
+const noiseShare = 32
+
 // selectRoute is section 3.6 with the hysteresis of appendix A.3: "no selected
 // route: the least metric; else switch only if both metric and smoothed metric
 // are less".
@@ -153,9 +156,10 @@ func (p *entry) selectRoute(now time.Time) {
 	switch {
 	case cur == nil || !cur.isUsable():
 		p.selected = best
-	case best.metric < cur.metric && best.smoothedMetric(now) < cur.smoothedMetric(now):
+	case !best.isClearlyBelow(cur):
+	case best.smoothedMetric(now) < cur.smoothedMetric(now):
 		p.selected = best
-	case best.metric < cur.metric:
+	default:
 		// It will be better if it stays so.
 		p.reselectAt = now.Add(best.smoothingTime() / 2)
 		p.wakeAt(p.reselectAt)
@@ -163,6 +167,11 @@ func (p *entry) selectRoute(now time.Time) {
 	if p.selected != cur && p.selected != nil {
 		p.wakeAt(p.selected.due())
 	}
+}
+
+// isClearlyBelow: a measured metric always differs a little.
+func (r *route) isClearlyBelow(cur *route) bool {
+	return int(r.metric) < int(cur.metric)-int(cur.metric)/noiseShare
 }
 
 // expire is section 3.5.3: a finite route becomes infinite and gets the same

@@ -16,6 +16,8 @@ const (
 	// seqnoJumpMin is between two jumps above a seqno that we do not remember.
 	seqnoJumpMin  = time.Second
 	seqnoRetryMin = time.Second
+	// seqnoGapMax is for how long a request that was far ahead is remembered.
+	seqnoGapMax = 30 * time.Second
 )
 
 // ownSeqno is the router's seqno. It survives restarts: before a seqno is used,
@@ -28,6 +30,7 @@ type ownSeqno struct {
 	retryAt time.Time
 	bumped  time.Time
 	jumped  time.Time
+	gapAt   time.Time // when a request was far ahead of us
 }
 
 func newOwnSeqno(first uint16) ownSeqno {
@@ -54,6 +57,26 @@ func (s *ownSeqno) bump(now time.Time) bool {
 		s.extend()
 	}
 	return true
+}
+
+// demand is a seqno request for us. Nobody can know a seqno above ours: a request
+// that is further ahead means that our record was lost. The first gets what the
+// RFC gives it; if it comes again, others starve until we are there.
+func (s *ownSeqno) demand(now time.Time, seqno uint16) {
+	if !isNewer(seqno, s.current+1) {
+		s.bump(now)
+		return
+	}
+	waited := now.Sub(s.gapAt)
+	switch {
+	case waited > seqnoGapMax:
+		s.gapAt = now
+		s.bump(now)
+	case waited >= seqnoJumpMin:
+		s.exceed(now, seqno-1)
+	default:
+		s.bump(now)
+	}
 }
 
 // exceed goes above a seqno of ours that someone remembers and we do not.

@@ -64,7 +64,7 @@ func (n *neighbour) state() NeighbourState {
 		Multicast: n.multicast.bits, Unicast: n.unicast.bits,
 		RxCost: n.rxcost(), TxCost: n.txcost, Cost: n.cost, Routes: len(n.routes),
 		Since: n.since, Heard: n.heard,
-		Loss: 1 - float64(max(n.multicast.heard16(), n.unicast.heard16()))/historyMax,
+		Loss: 1 - float64(n.heard16())/historyMax,
 	}
 	if n.rtt.isKnown {
 		s.RTT = max(time.Duration(n.rtt.ms*float64(time.Millisecond)), time.Microsecond)

@@ -16,7 +16,8 @@ const (
 // sends counts as life.
 //
 //	heard -> two misses -> probing -> nothing in 300 ms: dead
-//	                           \-> any packet: vouched, until the next miss
+//	  ^                        \-> any packet: vouched, until the next miss
+//	  \---- any Hello
 type suspicion struct {
 	began   time.Time // zero: not probing
 	probes  int

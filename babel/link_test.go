@@ -1,0 +1,348 @@
+package babel
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// Appendix A.1. + is a Hello of the expected seqno, - a timeout, a number a Hello
+// that differs from the expected one by so much.
+func TestAppendixA_1_History(t *testing.T) {
+	for _, v := range []struct {
+		events string
+		want   uint16
+		isGood bool
+		isLost bool
+	}{
+		{"+", 0x8000, false, false},
+		{"+ +", 0xc000, true, false},
+		{"+ + -", 0x6000, true, false},
+		{"+ + - -", 0x3000, false, false},
+		{"+ + +2", 0x9800, false, false},    // two were lost
+		{"+ + - - -2", 0xe000, true, false}, // they were not: undo
+		{"+ + - -1", 0xe000, true, false},
+		{"+ +16", 0x8000, false, false},
+		{"+ +17", 0, false, true},
+		{"+ -17", 0, false, true},
+	} {
+		var h history
+		isLost := false
+		for _, e := range fields(v.events) {
+			d := 0
+			switch e {
+			case "+":
+			case "-":
+				h.miss(epoch)
+				continue
+			default:
+				_, _ = fmt.Sscanf(e, "%d", &d)
+			}
+			isLost = !h.hear(epoch, h.expected+uint16(d), time.Second)
+		}
+		if isLost != v.isLost || !isLost && (h.bits != v.want || h.isGood() != v.isGood) {
+			t.Errorf("%s: %04x good %v lost %v, want %04x %v %v", v.events, h.bits, h.isGood(), isLost, v.want, v.isGood, v.isLost)
+		}
+	}
+	var h history
+	h.hear(epoch, 7, 4*time.Second)
+	if want := epoch.Add(6 * time.Second); h.missAt != want {
+		t.Errorf("timer %v, want 1.5 intervals", h.missAt.Sub(epoch))
+	}
+	h.hear(epoch, 8, 0)
+	if want := epoch.Add(6 * time.Second); h.missAt != want {
+		t.Error("an unscheduled Hello moved the timer")
+	}
+	h.miss(epoch.Add(6 * time.Second))
+	if want := epoch.Add(10 * time.Second); h.missAt != want {
+		t.Errorf("timer %v, want 1.0 intervals after a miss", h.missAt.Sub(epoch))
+	}
+}
+
+func fields(s string) (out []string) {
+	for begin, i := 0, 0; i <= len(s); i++ {
+		if i == len(s) || s[i] == ' ' {
+			out = append(out, s[begin:i])
+			begin = i + 1
+		}
+	}
+	return out
+}
+
+// 2-out-of-3: found dead 1.5 to 2.5 Hello intervals after the cut (conformance 49).
+func TestSection3_4_3_SilentCutIsNoticed(t *testing.T) {
+	for _, kind := range []Kind{Wired, Tunnel} {
+		for seed := range uint64(10) {
+			w := newWorld(t, seed)
+			a, b := w.add(), w.add()
+			c := w.connect(kind, time.Millisecond, a, b)
+			w.run(time.Minute + time.Duration(w.rand.IntN(4000))*time.Millisecond)
+			c.isCut = true
+			took := w.await("the loss", 11*time.Second, func() bool { return !w.reaches(a, b) && a.fib[keyOf(b.prefix, nowhere)].Interface == 0 })
+			if took < 5*time.Second {
+				t.Errorf("%v: after %v: one missed Hello is no death", kind, took)
+			}
+		}
+	}
+}
+
+// With 300 ms Hellos a dead tunnel is known within about a second.
+func TestDesign5_ActiveTunnelDiesFast(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(), w.add()
+	c := w.connect(Tunnel, 10*time.Millisecond, a, b)
+	w.run(10 * time.Second)
+	for _, e := range c.ends {
+		e.n.engine.SetIntervals(w.now, e.index, 300*time.Millisecond, 0)
+		e.n.drain()
+	}
+	w.run(10 * time.Second)
+	c.isCut = true
+	took := w.await("the loss", 1200*time.Millisecond, func() bool { return a.fib[keyOf(b.prefix, nowhere)].Interface == 0 })
+	t.Log("known after", took)
+}
+
+// 20 % loss does not make a tunnel flap: probes decide.
+func TestF11_LossDoesNotFlapATunnel(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(), w.add()
+	c := w.connect(Tunnel, 10*time.Millisecond, a, b)
+	for _, e := range c.ends {
+		e.n.engine.SetIntervals(w.now, e.index, 300*time.Millisecond, 0)
+		e.n.drain()
+	}
+	w.run(10 * time.Second)
+	c.loss = 0.2
+	a.events, b.events = nil, nil
+	w.run(10 * time.Minute)
+	for _, e := range append(a.events, b.events...) {
+		if e.Kind == NeighbourDown {
+			t.Errorf("neighbour down: %+v", e)
+		}
+	}
+	n := a.engine.Snapshot(w.now).Neighbours[0]
+	if n.Cost < 84+84/6 {
+		t.Errorf("cost %d: loss costs nothing", n.Cost)
+	}
+}
+
+// F-10: cut one way, both ends stop, the other one at the next IHU.
+func TestF10_OneWayCut(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	a.announce(prefixA, originA, 1, 10)
+	s.idle(8*time.Second, a)
+	a.seqno++
+	a.say(&wire.Hello{Seqno: a.seqno, Interval: 400}, &wire.IHU{RxCost: Infinity, Interval: 1200, Address: self})
+	s.wantUnreachable("it cannot hear us", prefixA)
+	a.greet()
+	s.wantRoute("it can again", prefixA, a)
+	// Now it is silent: we say that we do not hear it, at once.
+	s.heard = nil
+	s.pass(11 * time.Second)
+	found := false
+	for _, u := range s.heard {
+		ihu, ok := u.tlv.(*wire.IHU)
+		found = found || ok && ihu.RxCost == Infinity
+	}
+	if !found {
+		t.Error("no IHU says that the neighbour is not heard")
+	}
+}
+
+func TestSection3_4_2_IHU(t *testing.T) {
+	for _, v := range []struct {
+		name string
+		addr netip.Addr
+		want bool
+	}{
+		{"to us", self, true},
+		{"to whoever hears it", netip.Addr{}, true},
+		{"to another address of ours", netip.MustParseAddr("2001:db8::7"), true},
+		{"to another", netip.MustParseAddr("fe80::77"), false},
+	} {
+		s := newScript(t, nil)
+		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self, Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::7")}})
+		p := &peer{s: s, index: 1, addr: netip.MustParseAddr("fe80::1")}
+		for i := range 2 {
+			p.say(&wire.Hello{Seqno: uint16(i), Interval: 400}, &wire.IHU{RxCost: 96, Interval: 100, Address: v.addr})
+		}
+		n := s.e.Snapshot(s.now).Neighbours[0]
+		if n.Reachable != v.want {
+			t.Errorf("%s: reachable %v", v.name, n.Reachable)
+		}
+		if v.want {
+			s.pass(3600 * time.Millisecond)
+			if n := s.e.Snapshot(s.now).Neighbours[0]; n.TxCost != Infinity {
+				t.Errorf("%s: an IHU is worth 3.5 intervals, no more", v.name)
+			}
+		}
+	}
+}
+
+// A neighbour that lost its Hello seqno has restarted: all that it told is void.
+func TestAppendixA_1_RestartedNeighbour(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Tunnel)
+	a.announce(prefixA, originA, 1, 10)
+	s.wantRoute("before", prefixA, a)
+	a.seqno += 1000
+	a.greet()
+	s.wantUnreachable("after", prefixA)
+	a.announce(prefixA, originA, 1, 10)
+	a.greet()
+	s.wantRoute("told again", prefixA, a)
+}
+
+func TestRFC9616_RTT(t *testing.T) {
+	const ms = 1000
+	for _, v := range []struct {
+		name             string
+		t1, t1r, t2, t2r uint32
+		known            bool
+		want             float64
+	}{
+		{"20 ms", 100 * ms, 5000 * ms, 5300 * ms, 420 * ms, true, 20},
+		{"clocks wrap", 1<<32 - 10*ms, 1<<32 - 5*ms, 95 * ms, 110 * ms, true, 20},
+		{"never below zero", 100 * ms, 5000 * ms, 5300 * ms, 399 * ms, true, 0},
+		{"origin in the future", 500 * ms, 5000 * ms, 5300 * ms, 420 * ms, false, 0},
+		{"origin too old", 100 * ms, 5000 * ms, 5300 * ms, 181000*ms + 100*ms, false, 0},
+		{"the neighbour's Hello before it heard ours", 100 * ms, 5000 * ms, 4900 * ms, 420 * ms, false, 0},
+		{"long after", 100 * ms, 5000 * ms, 5000*ms + 181000*ms, 420 * ms, false, 0},
+	} {
+		var r rtt
+		r.sample(epoch, v.t1, v.t1r, v.t2, v.t2r)
+		if r.isKnown != v.known || r.ms != v.want {
+			t.Errorf("%s: %v %v ms, want %v %v", v.name, r.isKnown, r.ms, v.known, v.want)
+		}
+	}
+	var r rtt
+	r.sample(epoch, 0, 0, 0, 20*ms)
+	r.sample(epoch, 0, 0, 0, 120*ms)
+	if r.ms < 36.3 || r.ms > 36.5 {
+		t.Errorf("smoothed %v ms, want 20 + 0.164 * 100", r.ms)
+	}
+}
+
+// Design, section 5: 4 + 4 per millisecond, at most 2,000.
+func TestDesign5_TunnelCost(t *testing.T) {
+	for _, v := range []struct {
+		delay time.Duration
+		want  uint16
+	}{{0, 4}, {500 * time.Microsecond, 8}, {10 * time.Millisecond, 84}, {125 * time.Millisecond, 1004}, {400 * time.Millisecond, 2000}} {
+		w := newWorld(t, 1)
+		a, b := w.add(), w.add()
+		w.connect(Tunnel, v.delay, a, b)
+		w.run(30 * time.Second)
+		n := a.engine.Snapshot(w.now).Neighbours[0]
+		if n.Cost != v.want {
+			t.Errorf("%v one way: cost %d, RTT %v, want %d", v.delay, n.Cost, n.RTT, v.want)
+		}
+	}
+}
+
+// A new tunnel carries routes at once, in the middle of quiet ones too.
+func TestInterfaceUp_RoutesWithinASecond(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		a, b, c := w.add(), w.add(), w.add()
+		w.connect(Tunnel, 20*time.Millisecond, a, b)
+		w.run(10*time.Minute + time.Duration(w.rand.IntN(4000))*time.Millisecond)
+		w.connect(Tunnel, 20*time.Millisecond, b, c)
+		took := w.await("all pairs", time.Second, w.allReach)
+		if seed == 0 {
+			t.Log("all pairs after", took)
+		}
+	}
+}
+
+// The two ends of a tunnel come up seconds apart.
+func TestInterfaceUp_OneEndFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(), w.add()
+	c := w.connect(Tunnel, 20*time.Millisecond, a)
+	w.run(7 * time.Second)
+	b.ports[1] = c
+	c.ends = append(c.ends, end{b, 1})
+	b.up(1)
+	b.drain()
+	t.Log("both know after", w.await("both know", time.Second, w.allReach))
+}
+
+// A relay in use is killed without a word; another way is there.
+func TestRelayDeath(t *testing.T) {
+	w := newWorld(t, 3)
+	var n []*node
+	for range 6 {
+		n = append(n, w.add())
+	}
+	for _, e := range [][2]int{{0, 1}, {0, 2}, {1, 3}, {2, 3}, {3, 4}, {3, 5}} {
+		w.connect(Tunnel, 10*time.Millisecond, n[e[0]], n[e[1]])
+	}
+	t.Log("all pairs after", w.await("all pairs", 2*time.Second, w.allReach))
+	w.run(time.Minute)
+	relay := n[0].hop(keyOf(n[4].prefix, nowhere))
+	relay.kill()
+	took := w.await("the rest is connected", 12*time.Second, w.allReach)
+	t.Log("with Hellos each 4 s, healed after", took)
+}
+
+// Removing interfaces at both ends: the routes move at once.
+func TestInterfaceDown_RetractsAtOnce(t *testing.T) {
+	w := newWorld(t, 4)
+	n := []*node{w.add(), w.add(), w.add(), w.add()}
+	top := w.connect(Tunnel, 5*time.Millisecond, n[0], n[1])
+	w.connect(Tunnel, 5*time.Millisecond, n[1], n[3])
+	w.connect(Tunnel, 20*time.Millisecond, n[0], n[2])
+	w.connect(Tunnel, 20*time.Millisecond, n[2], n[3])
+	w.run(time.Minute)
+	w.remove(top)
+	t.Log("healed after", w.await("the other way", 500*time.Millisecond, w.allReach))
+}
+
+// The ring of the baselines: where babeld with split horizon makes black holes.
+func TestNoBlackHoleAfterCarrierLoss(t *testing.T) {
+	for seed := range uint64(12) {
+		w := newWorld(t, seed)
+		var n []*node
+		for range 6 {
+			n = append(n, w.add())
+		}
+		var cables []*cable
+		for i := range n {
+			cables = append(cables, w.connect(Tunnel, 2*time.Millisecond, n[i], n[(i+1)%6]))
+		}
+		w.run(time.Minute)
+		w.remove(cables[w.rand.IntN(6)])
+		w.await("the ring is a line", 500*time.Millisecond, w.allReach)
+	}
+}
+
+// F-12: jitter of the path changes no route.
+func TestF12_JitterChangesNothing(t *testing.T) {
+	w := newWorld(t, 1)
+	n := []*node{w.add(), w.add(), w.add(), w.add()}
+	cables := []*cable{
+		w.connect(Tunnel, 20*time.Millisecond, n[0], n[1]), w.connect(Tunnel, 20*time.Millisecond, n[1], n[3]),
+		w.connect(Tunnel, 21*time.Millisecond, n[0], n[2]), w.connect(Tunnel, 21*time.Millisecond, n[2], n[3]),
+	}
+	w.run(2 * time.Minute)
+	changes := 0
+	w.afterFIB = func(x *node, c RouteChange) {
+		if x == n[0] && c.Prefix == n[3].prefix {
+			changes++
+		}
+	}
+	for range 600 {
+		for i, c := range cables {
+			c.delay = time.Duration(20+i/2)*time.Millisecond + time.Duration(w.rand.IntN(5000))*time.Microsecond
+		}
+		w.run(time.Second)
+	}
+	if changes > 1 {
+		t.Errorf("%d route changes in 10 minutes", changes)
+	}
+}
