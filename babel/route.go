@@ -156,8 +156,8 @@ func (p *entry) selectRoute(now time.Time) {
 	switch {
 	case cur == nil || !cur.isUsable():
 		p.selected = best
-	case !best.isClearlyBelow(cur):
-	case best.smoothedMetric(now) < cur.smoothedMetric(now):
+	case !isClearlyBelow(float64(best.metric), float64(cur.metric)):
+	case isClearlyBelow(best.smoothedMetric(now), cur.smoothedMetric(now)):
 		p.selected = best
 	default:
 		// It will be better if it stays so.
@@ -170,9 +170,7 @@ func (p *entry) selectRoute(now time.Time) {
 }
 
 // isClearlyBelow: a measured metric always differs a little.
-func (r *route) isClearlyBelow(cur *route) bool {
-	return int(r.metric) < int(cur.metric)-int(cur.metric)/noiseShare
-}
+func isClearlyBelow(a, b float64) bool { return a < b-b/noiseShare }
 
 // expire is section 3.5.3: a finite route becomes infinite and gets the same
 // time again; then it goes.
