@@ -27,6 +27,7 @@ func TestA16_OwnInternetStaysAndNothingOuterInside(t *testing.T) {
 	wantInternet("before the mesh")
 	capture := m.Capture()
 	m.Start()
+	m.AwaitUp() // or our own pings would leave by the underlay
 	r := m.AllPairs(45 * time.Second)
 	measured(t, "2 hosts with IPv4, 2 with IPv6, 2 with both: %v", r)
 	wantInternet("with the mesh up")
@@ -85,6 +86,7 @@ func TestA16_Z25_NothingInClear(t *testing.T) {
 	}
 	m.Nodes = append(m.Nodes, node)
 	m.Start()
+	m.AwaitUp() // or our own pings would leave by the underlay
 	m.AllPairs(30 * time.Second)
 	stream := m.Stream(50, m.Nodes...)
 	pause(10 * time.Second)
@@ -92,6 +94,7 @@ func TestA16_Z25_NothingInClear(t *testing.T) {
 	m.AllPairs(45*time.Second, m.Nodes[1:]...)
 	stream.Stop()
 	m.Nodes[0].Run()
+	m.AwaitUp()
 	m.AllPairs(30 * time.Second)
 	m.Stop()
 	seen := capture.Stop()

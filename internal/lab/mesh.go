@@ -57,7 +57,7 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 	if c.Backend == "" {
 		c.Backend = Backend()
 	}
-	flags := []string{"--wireguard", c.Backend}
+	flags := []string{"--wireguard", c.Backend, "--log-level", "debug"}
 	if c.Tunnels > 0 {
 		flags = append(flags, "--tunnels", fmt.Sprint(c.Tunnels))
 	}
@@ -147,6 +147,21 @@ func (m *Mesh) Start() {
 	m.Lab.TB.Helper()
 	for _, n := range m.Nodes {
 		n.Run()
+	}
+}
+
+// AwaitUp waits until all running nodes answer for themselves: their rules and
+// routes are then in place, and nothing for the mesh takes another way.
+func (m *Mesh) AwaitUp() {
+	m.Lab.TB.Helper()
+	for _, n := range m.Running() {
+		m.Lab.Await(n.Name+" to be up", 20*time.Second, func() error {
+			if n.Proc.Exited() {
+				return fmt.Errorf("it has ended: %s", n.Proc.Status())
+			}
+			_, err := n.Status()
+			return err
+		})
 	}
 }
 
