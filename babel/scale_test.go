@@ -1,0 +1,189 @@
+package babel
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"re6st/babel/wire"
+)
+
+// A source with 10,000 prefixes appears: learned within a second, the next node
+// full 2 s later, at most 1.1 times the table's bytes on each link (baselines 8).
+func TestBurst_TenThousandRoutes(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b, c := w.add(), w.add(), w.add()
+	const size = 10000
+	for i := range size {
+		a.engine.Originate(w.now, nodePrefix(i+100), nowhere, 0)
+	}
+	ab := w.connect(Tunnel, 5*time.Millisecond, a, b)
+	bc := w.connect(Tunnel, 5*time.Millisecond, b, c)
+	learned := w.await("b knows all", time.Second, func() bool { return len(b.fib) >= size+2 })
+	passed := w.await("c knows all", 2*time.Second, func() bool { return len(c.fib) >= size+2 })
+	t.Log("b after", learned, "c after", learned+passed)
+	w.run(10 * time.Second)
+	for _, cable := range []*cable{ab, bc} {
+		// Both directions, acknowledgments and Hellos included.
+		if cable.count > 2*110+100 {
+			t.Errorf("%d packets", cable.count)
+		}
+	}
+	if got, most := w.bytes, 2*size*14*11/10; got > most {
+		t.Errorf("%d octets, want at most %d", got, most)
+	}
+	if n := len(b.engine.sortedEntries()); n != size+3 {
+		t.Errorf("%d entries", n)
+	}
+
+	// And it goes: retracted everywhere within two seconds, and forgotten.
+	w.remove(ab)
+	gone := w.await("all retracted", 2*time.Second, func() bool {
+		for _, r := range c.fib {
+			if !r.Unreachable && r.Prefix != b.prefix {
+				return false
+			}
+		}
+		return true
+	})
+	t.Log("retracted after", gone)
+	w.run(40 * time.Minute)
+	if n := len(c.engine.entries) + len(b.engine.entries); n != 4 || len(c.fib) != 1 {
+		t.Errorf("%d entries left, %d routes", n, len(c.fib))
+	}
+}
+
+// The same seed gives the same trace.
+func TestDeterminism(t *testing.T) {
+	run := func() string {
+		w := newWorld(t, 42)
+		h := fnv.New64a()
+		w.trace = func(format string, args ...any) { _, _ = fmt.Fprintf(h, format, args...) }
+		randomMesh(w, 8, 6, always(Tunnel))
+		w.storm(time.Minute, 0.2)
+		return fmt.Sprintf("%x %d %d", h.Sum64(), w.packets, w.bytes)
+	}
+	if a, b := run(), run(); a != b {
+		t.Errorf("%s and %s", a, b)
+	}
+}
+
+// Sizes return to the baseline: nothing that came stays.
+func TestNoGrowth(t *testing.T) {
+	w := newWorld(t, 9)
+	randomMesh(w, 6, 4, always(Tunnel))
+	w.storm(5*time.Minute, 0.3)
+	for _, c := range w.cables {
+		c.isCut, c.loss = false, 0
+	}
+	w.run(45 * time.Minute)
+	for _, n := range w.nodes {
+		e := n.engine
+		timers := len(e.timers)
+		flights, requests, jobs := 0, 0, 0
+		for _, l := range e.links {
+			flights += len(l.flights)
+			jobs += len(l.jobs) + len(l.dirty)
+		}
+		for _, p := range e.entries {
+			requests += len(p.requests)
+		}
+		if len(e.entries) != 6 || flights+requests+jobs > 0 || timers > 6+len(e.links)*2 {
+			t.Errorf("node %d: %d entries, %d flights, %d requests, %d jobs, %d timers", n.index, len(e.entries), flights, requests, jobs, timers)
+		}
+	}
+}
+
+// Packets keep to max(MTU - 48, 512), and what is large is split.
+func TestSection4_PacketSizes(t *testing.T) {
+	for _, mtu := range []int{0, 68, 512, 560, 576, 1280, 1420, 1500} {
+		e := New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1))})
+		for i := range 500 {
+			e.Originate(epoch, nodePrefix(i), netip.MustParsePrefix("2001:db8::/32"), 0)
+		}
+		e.InterfaceUp(epoch, InterfaceConfig{Index: 1, LinkLocal: self, MTU: mtu})
+		limit, largest := max(mtu-48, 512), 0
+		if mtu == 0 {
+			limit = 1280 - 48
+		}
+		for now := epoch; now.Before(epoch.Add(30 * time.Second)); now = now.Add(50 * time.Millisecond) {
+			e.Advance(now)
+			for _, p := range e.Output().Packets {
+				largest = max(largest, len(p.Data))
+			}
+		}
+		if largest > limit || largest < limit-60 {
+			t.Errorf("MTU %d: largest packet %d, limit %d", mtu, largest, limit)
+		}
+	}
+}
+
+// What an idle tunnel costs.
+func TestIdleTunnelTraffic(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.add(), w.add()
+	w.connect(Tunnel, 5*time.Millisecond, a, b)
+	w.run(time.Minute)
+	before := w.bytes
+	w.run(10 * time.Minute)
+	perSecond := float64(w.bytes-before) / 600 / 2
+	t.Logf("%.1f octets/s each way", perSecond)
+	if perSecond > 21 {
+		t.Error("more than babeld")
+	}
+}
+
+func BenchmarkLearn10000(b *testing.B) {
+	dump := learnPackets(10000)
+	b.ReportAllocs()
+	for b.Loop() {
+		e := New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1))})
+		learn(e, dump)
+		if len(e.entries) != 10000 {
+			b.Fatal(len(e.entries))
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/10, "µs/1000routes")
+}
+
+// learnPackets is a neighbour's dump.
+func learnPackets(size int) [][]byte {
+	var packets [][]byte
+	enc := wire.NewEncoder(1372)
+	for i := 0; i < size; i++ {
+		u := &wire.Update{Prefix: nodePrefix(i), Interval: 30000, Seqno: 1, Metric: 96, RouterID: originA}
+		if !enc.Add(u) {
+			packets = append(packets, enc.Bytes())
+			enc.Reset()
+			enc.Add(u)
+		}
+	}
+	return append(packets, enc.Bytes())
+}
+
+// learn has an engine with two tunnels take a dump from one, install it and pass
+// it on to the other.
+func learn(e *Engine, packets [][]byte) {
+	now := epoch
+	for index := range 2 {
+		e.InterfaceUp(now, InterfaceConfig{Index: index + 1, LinkLocal: self, MTU: 1420, Kind: Tunnel})
+		hello := wire.NewEncoder(500)
+		hello.Add(&wire.Hello{Seqno: 1, Interval: 400})
+		hello.Add(&wire.IHU{RxCost: 96, Interval: 1200, Address: self})
+		e.Receive(now, index+1, netip.MustParseAddrPort("[fe80::1]:6696"), wire.Group(), hello.Bytes())
+	}
+	for _, p := range packets {
+		now = now.Add(4 * time.Millisecond)
+		e.Receive(now, 1, netip.MustParseAddrPort("[fe80::1]:6696"), wire.Group(), p)
+		e.Advance(now)
+		e.Output()
+	}
+	for range 200 {
+		now = now.Add(4 * time.Millisecond)
+		e.Advance(now)
+		e.Output()
+	}
+}
