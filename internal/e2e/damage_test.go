@@ -86,6 +86,7 @@ func TestF06_DamagedStateFiles(t *testing.T) {
 	}
 	restore(t, n.State, saved)
 	n.Run()
+	m.AwaitUp()
 	m.AllPairs(30 * time.Second)
 	m.WantClean()
 }
@@ -170,6 +171,7 @@ func TestF07_KilledAndStartedAgain(t *testing.T) {
 		n.Kill()
 		start := time.Now()
 		n.Run()
+		m.AwaitUp()
 		if r := m.Reach(lab.Slow(20 * time.Second)); r.Err() != nil {
 			t.Fatalf("restart %d: %v", i, r.Err())
 		}

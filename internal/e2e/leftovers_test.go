@@ -29,10 +29,12 @@ func TestLeftovers(t *testing.T) {
 
 	for range 3 {
 		n.Run()
+		m.AwaitUp() // kernel tunnels of the killed one answer by themselves
 		m.AllPairs(30 * time.Second)
 		n.Kill()
 	}
 	n.Run()
+	m.AwaitUp()
 	settle(m, 30*time.Second)
 	if _, err := n.Stop(); err != nil {
 		t.Error(err)

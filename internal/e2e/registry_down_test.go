@@ -42,6 +42,7 @@ func TestZ3_F07_RegistryDown(t *testing.T) {
 		kill()
 		start := time.Now()
 		restarted.Run()
+		m.AwaitUp()
 		m.AllPairs(30*time.Second, rest...)
 		how := []string{"SIGKILL", "SIGTERM"}[i]
 		measured(t, "after %s, with the registry down: %s has rejoined by its cache after %v", how, restarted.Name, time.Since(start).Round(time.Millisecond))

@@ -54,10 +54,11 @@ func demo(t lab.TB, c config) {
 	stream := m.Stream(perSecond, rest...)
 	<-time.After(watch)
 	killed := time.Now()
+	relay.Port.Link.Cut() // the whole host: kernel tunnels outlive their daemon
 	relay.Kill()
 	after := m.AllPairs(wantRepaired, rest...)
 	s.row("", "")
-	s.row("relay killed (SIGKILL)", relay.Name)
+	s.row("relay killed (SIGKILL, and its cable cut)", relay.Name)
 	s.row("pairs of the others reached again", fmt.Sprintf("%d of %d", after.Reached, after.Pairs))
 	s.row("time until then", time.Since(killed))
 	<-time.After(watch)
@@ -72,7 +73,9 @@ func demo(t lab.TB, c config) {
 	}
 
 	// The killed one cleans up after itself at its next start.
+	relay.Port.Link.Restore()
 	relay.Run()
+	m.AwaitUp()
 	back := m.AllPairs(wantWhole)
 	s.row("", "")
 	s.row("relay started again, all pairs reached", back.Took)
