@@ -94,16 +94,45 @@ func (s *Speaker) send(packets []babel.Packet) {
 		err := port.socket.send(p.Data, p.Dst)
 		switch {
 		case err == nil:
+			port.isDown = false
 		case isGone(err):
 			// The device went away before anyone told us.
 			s.log.Info("Babel interface is gone", "iface", port.name, "err", err)
 			s.closePort(p.Interface)
 			s.engine.InterfaceDown(time.Now(), p.Interface)
+		case isDown(err):
+			s.suspend(p.Interface, port, err)
 		default:
 			// A full queue, no route yet: Babel survives loss.
 			s.log.Debug("sending a Babel packet", "iface", port.name, "err", err)
 		}
 	}
+}
+
+// downWait is between two looks at a link that is down.
+const downWait = 500 * time.Millisecond
+
+// suspend takes a link that is down out of the engine, and tries again until it
+// is up or removed.
+func (s *Speaker) suspend(index int, p *port, err error) {
+	if !p.isDown {
+		s.log.Info("Babel interface is down", "iface", p.name, "err", err)
+	}
+	p.isDown = true
+	s.engine.InterfaceDown(time.Now(), index)
+	time.AfterFunc(downWait, func() {
+		s.input(func(now time.Time) {
+			if s.sockets[index] == p {
+				s.engine.InterfaceUp(now, p.config)
+			}
+		})
+	})
+}
+
+// isDown tells a link that is down: no route leads over it, not even to its own
+// neighbours.
+func isDown(err error) bool {
+	return errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // isGone tells a device that does not exist any more from one that is down or

@@ -241,6 +241,15 @@ func TestA13_DumpEqualsKernel(t *testing.T) {
 	})
 	a.wantKernelEqualsEngine()
 
+	// A link that goes down and comes up again.
+	c.ip("link set to-" + b.name + " down")
+	await(t, "c has lost its link", 5*time.Second, func() bool { return len(c.Destinations()) == 0 })
+	c.ip("link set to-" + b.name + " up")
+	c.ip(fmt.Sprintf("address replace fe80::%d/64 dev to-%s nodad", c.number, b.name))
+	t.Log("routes are back after", await(t, "c has its routes again", 10*time.Second, func() bool {
+		return strings.Contains(c.routes(), "2001:db8:42:1::/64 via")
+	}))
+
 	// The tunnel goes.
 	b.RemoveInterface(ba)
 	b.ip("link delete to-" + a.name)

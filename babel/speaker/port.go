@@ -23,6 +23,10 @@ type port struct {
 	index  int
 	name   string
 	socket socket
+
+	// Owned by the loop.
+	config babel.InterfaceConfig
+	isDown bool // no packet could be sent
 }
 
 func (p *port) String() string {
@@ -51,7 +55,7 @@ func (s *Speaker) AddInterface(config babel.InterfaceConfig) error {
 	if err != nil {
 		return fmt.Errorf("speaking Babel on %s: %w", config.Name, err)
 	}
-	p := &port{config.Index, config.Name, sock}
+	p := &port{index: config.Index, name: config.Name, socket: sock, config: config}
 	s.post(func(now time.Time) {
 		if now.IsZero() { // Run is over
 			if err := sock.close(); err != nil {

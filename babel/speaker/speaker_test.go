@@ -157,6 +157,29 @@ func TestF09_DeviceGone(t *testing.T) {
 	})
 }
 
+// A device that is down is left alone until it is up.
+func TestF09_DeviceDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		a, b := r.host(1, nil), r.host(2, nil)
+		r.run(a, b)
+		r.connect(1, a, b)
+		r.within(time.Second, "route to b", func() bool { return a.hasRoute(b.prefix) })
+		tw := a.twins[1]
+		set := func(err error) {
+			tw.mu.Lock()
+			defer tw.mu.Unlock()
+			tw.fail = err
+		}
+		set(syscall.ENETUNREACH)
+		r.within(5*time.Second, "the route is lost", func() bool { return !a.hasRoute(b.prefix) })
+		time.Sleep(time.Minute)
+		set(nil)
+		r.within(2*time.Second, "the route is back", func() bool { return a.hasRoute(b.prefix) })
+		r.end()
+	})
+}
+
 // Before Run, while it runs, and after: every method may be called by anyone.
 func TestSpeaker_MethodsAreSafe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -216,7 +239,7 @@ func TestSpeaker_BrokenSocket(t *testing.T) {
 	})
 }
 
-type brokenSocket struct{ socket }
+type brokenSocket struct{}
 
 func (brokenSocket) recv([]byte) (int, netip.AddrPort, netip.Addr, error) {
 	return 0, netip.AddrPort{}, netip.Addr{}, syscall.EIO
