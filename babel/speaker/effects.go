@@ -28,6 +28,9 @@ func (s *Speaker) carryOut() error {
 		}
 		for _, event := range out.Events {
 			s.report(event)
+			if s.config.Event != nil {
+				s.config.Event(event)
+			}
 		}
 	}
 }

@@ -32,7 +32,10 @@ type Config struct {
 	// next life's Engine.Seqno is that. It returns when it is on disk. Nil: the
 	// seqno does not survive.
 	Reserve func(next uint16) error
-	Log     *slog.Logger
+	// Event is told what the engine reports, by the loop: it must not wait. Nil:
+	// nobody is.
+	Event func(babel.Event)
+	Log   *slog.Logger
 
 	listen func(babel.InterfaceConfig) (socket, error)
 }
@@ -107,14 +110,40 @@ func (s *Speaker) Run(ctx context.Context) error {
 		s.arm(timer)
 		select {
 		case <-ctx.Done():
-			s.engine.Stop(time.Now())
-			return s.carryOut()
+			return s.retire()
 		case <-s.poke:
 		case d := <-s.inbox:
 			s.receive(d)
 		case <-timer.C:
 		}
 	}
+}
+
+const (
+	// lingerTime is how long an orderly end goes on forwarding: until the
+	// neighbours have found other ways, a seqno request and its answer included.
+	lingerTime = 800 * time.Millisecond
+	// farewells is how often the retraction is sent in that time: nobody
+	// acknowledges it, and packets get lost.
+	farewells = 4
+)
+
+// retire retracts everything, goes on forwarding while the neighbours turn
+// away, and only then takes the routes out of the table: no packet is lost.
+func (s *Speaker) retire() error {
+	s.engine.Stop(time.Now())
+	out := s.engine.Output()
+	isReserved, err := s.reserve(out)
+	if isReserved && len(out.Packets) > 0 {
+		ticker := time.NewTicker(lingerTime / farewells)
+		defer ticker.Stop()
+		for range farewells {
+			s.send(out.Packets)
+			<-ticker.C
+		}
+	}
+	s.apply(out.Routes)
+	return err
 }
 
 // step does all that can be done now, so that the effects of many datagrams and

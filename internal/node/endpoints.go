@@ -19,6 +19,10 @@ const maxEndpoints = 16
 func ownEndpoints(given []netip.AddrPort, port uint16, networks []netip.Prefix) []netip.AddrPort {
 	all := slices.Clone(given)
 	interfaces, _ := net.Interfaces() // none where the kernel does not tell
+	// Another VPN's address works too, but a tunnel inside a tunnel is slow.
+	slices.SortStableFunc(interfaces, func(a, b net.Interface) int {
+		return int(a.Flags&net.FlagPointToPoint) - int(b.Flags&net.FlagPointToPoint)
+	})
 	for _, i := range interfaces {
 		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, tunnelPrefix) {
 			continue

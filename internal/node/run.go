@@ -208,6 +208,11 @@ func (d *daemon) makeRouting() {
 		},
 		FIB: fib{d.host, d.member.self.Address}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
+		Event: func(e babel.Event) {
+			if e.Kind == babel.NeighbourDown {
+				d.agent.LinkLost(e.Interface) // d.agent is made before the speaker runs
+			}
+		},
 	})
 	d.routing = newRouting(d.speaker, d.documents.newest.Parameters)
 	d.speaker.Originate(d.member.self.Prefix, netip.Prefix{}, 0)

@@ -15,7 +15,7 @@ import (
 	"re6st/tunnel/wg/wgtest"
 )
 
-func TestSixAgentsMeshAndLeaveNothing(t *testing.T) {
+func TestN14_SixAgentsMeshInMemoryAndLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 6)
 		w.startAll()

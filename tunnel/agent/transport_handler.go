@@ -140,7 +140,11 @@ func (h *handler) refusalOf(err error, r *http.Request, c caller) *control.Refus
 	if refusal, ok := errors.AsType[*control.Refusal](err); ok {
 		return refusal
 	}
-	h.t.log.Warn("answering a request", "method", r.Method, "path", r.URL.Path, "peer", c.peer.Name, "err", err)
+	level := slog.LevelWarn
+	if errors.Is(err, context.Canceled) {
+		level = slog.LevelDebug // the caller has gone, or we are about to
+	}
+	h.t.log.Log(r.Context(), level, "answering a request", "method", r.Method, "path", r.URL.Path, "peer", c.peer.Name, "err", err)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return control.Refuse(control.Busy, "the answer took too long")
 	}
