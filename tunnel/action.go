@@ -56,6 +56,7 @@ type Connect struct {
 	Tunnel    control.TunnelID
 	PublicKey control.Key
 	Endpoint  netip.AddrPort // zero: wait for the peer
+	Quiet     bool           // send nothing before the peer has, until Attach
 }
 
 // Attach lets the routing use a tunnel.

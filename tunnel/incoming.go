@@ -125,7 +125,7 @@ func (m *Manager) accept(now time.Time, t *tunnel) {
 }
 
 func (m *Manager) answer(now time.Time, t *tunnel) {
-	t.remote = t.offer.PublicKey
+	t.remote, t.wasQuiet = t.offer.PublicKey, false
 	t.endpoints = reachable(t.observed.Addr(), !t.observed.IsValid(), t.offer.Port, t.offer.Endpoints)
 	m.do(Reply{Call: t.call, Tunnel: t.id, Answer: control.Answer{
 		Protocol: control.Protocol, PublicKey: t.key, Port: t.port, Endpoints: m.ownEndpoints(t.port),

@@ -11,7 +11,7 @@ const (
 	drainCost   = 8000             // part of the written budget of metrics: far above any path, far below infinity
 	drainLeast  = 3 * time.Second  // until the peer's updates are here
 	replaceLast = 20 * time.Second // a tunnel that carries nothing by then will not
-	crossWindow = 10 * time.Second // in which the peer's offer may have been sent before ours arrived
+	crossWindow = 3 * time.Second  // in which the peer's offer may have been sent before ours arrived
 	offerTries  = 3
 )
 
@@ -46,6 +46,7 @@ type tunnel struct {
 	endpoints  []netip.AddrPort // of the peer's device, not yet tried
 	endpoint   netip.AddrPort
 	endpointAt time.Time // when the next is tried; zero: no more
+	wasQuiet   bool      // the peer had its chance to begin
 
 	rtt       time.Duration
 	stats     Stats

@@ -162,8 +162,21 @@ func reachable(proven netip.Addr, overlay bool, port uint16, claimed []netip.Add
 }
 
 // connect gives the device its next endpoint, and says when the one after it is due.
+//
+// The answerer is quiet at first. If both ends began at once, each would answer the other's initiation and throw away
+// its own, whose response then fits nothing; and both would try again at the same time. It begins by itself between two
+// of the offerer's attempts, in case the offerer's packets come through only after some of its own.
 func (m *Manager) connect(now time.Time, t *tunnel) {
 	t.endpointAt = time.Time{}
+	if t.direction == In && !t.wasQuiet {
+		t.wasQuiet = true
+		if len(t.endpoints) > 0 {
+			t.endpoint = t.endpoints[0]
+		}
+		t.endpointAt = now.Add(handshakeEvery / 2)
+		m.do(Connect{Tunnel: t.id, PublicKey: t.remote, Endpoint: t.endpoint, Quiet: true})
+		return
+	}
 	if len(t.endpoints) > 0 {
 		t.endpoint, t.endpoints = t.endpoints[0], t.endpoints[1:]
 	}

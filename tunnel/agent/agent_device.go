@@ -20,7 +20,9 @@ type device struct {
 	mtu       int
 	wg        wg.Device // nil until created
 	psk       wg.Key    // of the last exchange
+	remote    wg.Key    // the peer's public key
 	connected bool      // has its peer
+	quiet     bool      // has no keepalive yet
 	attached  bool      // the routing uses it
 	broken    bool      // no key could be derived
 }
@@ -128,6 +130,10 @@ func (a *Agent) connect(x tunnel.Connect) {
 	}
 	d.connected = true
 	peer := wg.Peer{PublicKey: wg.Key(x.PublicKey), PresharedKey: d.psk, Endpoint: x.Endpoint, Keepalive: a.config.Keepalive}
+	d.remote, d.quiet = peer.PublicKey, x.Quiet
+	if x.Quiet {
+		peer.Keepalive = 0 // the first one would begin a handshake
+	}
 	d.lane.do(func() {
 		if err := d.wg.SetPeer(peer); err != nil {
 			a.log.Debug("setting the peer of a tunnel", "peer", d.peer.Name, "iface", d.wg.Name(), "endpoint", x.Endpoint, "err", err)
@@ -142,6 +148,16 @@ func (a *Agent) attach(x tunnel.Attach) {
 		return
 	}
 	d.attached = true
+	if d.quiet {
+		d.quiet = false
+		// Without an endpoint: the one from where the peer came stays.
+		peer := wg.Peer{PublicKey: d.remote, PresharedKey: d.psk, Keepalive: a.config.Keepalive}
+		d.lane.do(func() {
+			if err := d.wg.SetPeer(peer); err != nil {
+				a.log.Debug("keeping a tunnel alive", "peer", d.peer.Name, "iface", d.wg.Name(), "err", err)
+			}
+		})
+	}
 	d.lane.do(func() {
 		if err := a.config.Routing.AddInterface(d.wg.Index(), d.wg.Name(), d.mtu, a.linkLocal); err != nil {
 			err = fmt.Errorf("routing over %s: %w", d.wg.Name(), err)

@@ -231,10 +231,10 @@ func TestLeftoversAfterKill(t *testing.T) {
 	alive := other.create("re6st-00000002", "fe80::1")
 	a.kill()
 	if kind() == Userspace {
-		if removed, err := removeDeadSockets(userspace.SocketDir, time.Now()); err != nil || len(removed) != 0 {
+		if removed, isYoung, err := removeDeadSockets(userspace.SocketDir, time.Now()); err != nil || len(removed) != 0 || !isYoung {
 			t.Errorf("a socket that may be just opening: removed %v, %v", removed, err)
 		}
-		removed, err := removeDeadSockets(userspace.SocketDir, time.Now().Add(time.Minute))
+		removed, _, err := removeDeadSockets(userspace.SocketDir, time.Now().Add(time.Minute))
 		if err != nil || len(removed) != 1 || filepath.Base(removed[0]) != "re6st-00000001.sock" {
 			t.Errorf("removed %v, %v; want the dead one alone", removed, err)
 		}

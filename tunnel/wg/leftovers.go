@@ -25,23 +25,35 @@ func RemoveLeftovers(instance string) ([]string, error) {
 	}
 	defer h.Close()
 	removed, linksErr := h.RemoveLinks(instance)
-	sockets, socketsErr := removeDeadSockets(userspace.SocketDir, time.Now())
+	sockets, isYoung, socketsErr := removeDeadSockets(userspace.SocketDir, time.Now())
+	if isYoung && socketsErr == nil {
+		// Ours, if we were killed just after we made them; nobody looks again.
+		<-time.After(settling)
+		var more []string
+		more, _, socketsErr = removeDeadSockets(userspace.SocketDir, time.Now())
+		sockets = append(sockets, more...)
+	}
 	return append(removed, sockets...), errors.Join(linksErr, socketsErr)
 }
 
 // settling: between bind and listen a socket looks dead.
 const settling = 2 * time.Second
 
-func removeDeadSockets(dir string, now time.Time) ([]string, error) {
+// removeDeadSockets leaves the young ones that look dead, and says if there are
+// some.
+func removeDeadSockets(dir string, now time.Time) (removed []string, isYoung bool, err error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "re6st-*.sock"))
 	if err != nil {
-		return nil, fmt.Errorf("looking for control sockets: %w", err)
+		return nil, false, fmt.Errorf("looking for control sockets: %w", err)
 	}
-	var removed []string
 	var failures []error
 	for _, path := range paths {
 		info, err := os.Lstat(path)
-		if err != nil || info.Mode().Type() != fs.ModeSocket || now.Sub(info.ModTime()) < settling || !isDead(path) {
+		if err != nil || info.Mode().Type() != fs.ModeSocket || !isDead(path) {
+			continue
+		}
+		if now.Sub(info.ModTime()) < settling {
+			isYoung = true
 			continue
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +62,7 @@ func removeDeadSockets(dir string, now time.Time) ([]string, error) {
 		}
 		removed = append(removed, path)
 	}
-	return removed, errors.Join(failures...)
+	return removed, isYoung, errors.Join(failures...)
 }
 
 // isDead needs the plain refusal: any other error may be a passing one.
