@@ -213,6 +213,7 @@ func (i *Installed) syncSysctlsLocked() (changed []sysctlUndo, err error) {
 	if err := i.undo.write(i.undoFile); err != nil {
 		return nil, err
 	}
+	plan = slices.DeleteFunc(plan, func(u sysctlUndo) bool { return u.Name == sendRedirects }) // the kernel's doing
 	for _, u := range plan {
 		if err := SetSysctl(u.Name, u.New); err != nil {
 			return nil, err

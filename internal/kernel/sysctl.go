@@ -19,6 +19,9 @@ import (
 //	                                      heeds no router advertisements, and the
 //	                                      host would lose its own default route
 //	net.ipv4.ip_forward = 1               where the network has an IPv4 prefix
+//	net.ipv4.conf.all.send_redirects = 0  not by us: the kernel's WireGuard does
+//	                                      it when an interface comes up, and does
+//	                                      not put it back
 //
 // Links of our own are not listed: their settings die with them.
 const (
@@ -27,6 +30,7 @@ const (
 	forwarding4    = "net/ipv4/ip_forward"
 	conf6          = "net/ipv6/conf"
 	conf4          = "net/ipv4/conf"
+	sendRedirects  = "net/ipv4/conf/all/send_redirects"
 	acceptRA       = "accept_ra"
 	acceptRAOff    = "0"
 	acceptRAHost   = "1" // unless forwarding
@@ -83,6 +87,10 @@ func sysctlPlan(ipv4 bool, known []sysctlUndo) ([]sysctlUndo, error) {
 	}
 	if on == "0" {
 		plan = append(plan, sysctlUndo{Name: forwarding6, Old: on, New: "1", Aside: snapshot(conf6, "forwarding")})
+	}
+	isKnown := slices.ContainsFunc(known, func(u sysctlUndo) bool { return u.Name == sendRedirects })
+	if on, err := Sysctl(sendRedirects); err == nil && on == "1" && !isKnown {
+		plan = append(plan, sysctlUndo{Name: sendRedirects, Old: on, New: "0"})
 	}
 	if !ipv4 {
 		return plan, nil
