@@ -12,15 +12,16 @@ import (
 // Engine is one Babel router. It is not safe for concurrent use: one loop owns it.
 type Engine struct {
 	Config
-	epoch   time.Time // of timestamps: the time of the first input
-	isOver  bool      // after Stop
-	seqno   ownSeqno
-	links   []*link // by Index, ascending
-	entries map[key]*entry
-	timers  timers
-	changed []*entry // whose forwarding may differ from what is installed
-	out     Output
-	decoder wire.Decoder
+	epoch    time.Time // of timestamps: the time of the first input
+	isOver   bool      // after Stop
+	seqno    ownSeqno
+	links    []*link // by Index, ascending
+	entries  map[key]*entry
+	timers   timers
+	changed  []*entry // whose forwarding may differ from what is installed
+	out      Output
+	deferred []deferred
+	decoder  wire.Decoder
 
 	// isGullible is a planted fault: every route is feasible. A test of the tests
 	// sets it, to see that they notice the loops.
@@ -87,6 +88,7 @@ func (e *Engine) Advance(now time.Time) {
 	if e.begin(now) {
 		e.timers.run(now)
 		e.seqno.advance(now)
+		e.answerDeferred(now)
 	}
 }
 
@@ -95,7 +97,7 @@ func (e *Engine) Deadline() time.Time {
 	if e.isOver {
 		return time.Time{}
 	}
-	return earliest(e.timers.next(), e.seqno.retryAt)
+	return earliest(e.timers.next(), e.seqno.retryAt, e.seqno.bumpAt)
 }
 
 // Output drains the effects.

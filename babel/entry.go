@@ -65,6 +65,7 @@ func (p *entry) reconsider(now time.Time) {
 	p.markChanged()
 	p.announce(now)
 	p.askForBetter(now)
+	p.reroute(now)
 	p.satisfy(now)
 	p.collect()
 }

@@ -86,3 +86,34 @@ func TestPlantedFault_LoopsAreNoticed(t *testing.T) {
 		t.Error("every route was feasible, and no loop was seen")
 	}
 }
+
+// A shared link: everyone hears everyone, nobody is silenced by split horizon.
+func TestSharedSegment(t *testing.T) {
+	w := newWorld(t, 3)
+	n := []*node{w.add(), w.add(), w.add(), w.add(), w.add()}
+	w.connect(Wired, time.Millisecond, n[0], n[1], n[2], n[3])
+	w.connect(Wired, time.Millisecond, n[3], n[4])
+	t.Log("all pairs after", w.await("all pairs", 10*time.Second, w.allReach))
+	w.run(time.Minute)
+	w.checkShortest(0)
+	n[3].engine.Stop(w.now)
+	n[3].drain()
+	w.await("the one behind it is lost", time.Second, func() bool { return !w.reaches(n[0], n[4]) && w.reaches(n[0], n[2]) })
+}
+
+// Twenty nodes that all start at once, with ten tunnels each.
+func TestMesh_TwentyNodes(t *testing.T) {
+	w := newWorld(t, 20)
+	randomMesh(w, 20, 80, always(Tunnel))
+	t.Log("all pairs after", w.await("all pairs", 5*time.Second, w.allReach))
+	w.run(5 * time.Minute)
+	w.checkShortest(0.2)
+	before := w.bytes
+	w.run(10 * time.Minute)
+	t.Logf("at rest %.0f octets/s a node", float64(w.bytes-before)/600/20)
+	// Half of them die without a word.
+	for _, n := range w.nodes[:8] {
+		n.kill()
+	}
+	t.Log("survivors connected after", w.await("survivors", 30*time.Second, w.allReach))
+}

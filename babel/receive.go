@@ -220,9 +220,10 @@ func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Ver
 	isFeasible := p.isFeasible(t.RouterID, t.Seqno, t.Metric)
 	if r != nil && r == p.selected && !isFeasible && r.id == t.RouterID && verdict == Accept {
 		// "MAY be ignored": wholly, its timer included. Packets keep flowing while
-		// the neighbour is asked for a newer seqno; if none comes, giveUp ends it.
-		r.isStale = true
-		p.wantSeqno(now, &route{p: p, n: n, id: t.RouterID, seqno: t.Seqno, refMetric: t.Metric})
+		// the neighbour is asked for a newer seqno, unless there is another way.
+		r.isStale, r.late = true, late{t.Seqno, t.Metric, t.Interval.Duration()}
+		p.wantSeqno(now, r)
+		p.reconsider(now)
 		return
 	}
 	if r == nil {

@@ -28,10 +28,17 @@ type request struct {
 	id         RouterID
 	seqno      uint16
 	isOwn      bool
-	tries      int // resends of our own; turns of a forwarded one
+	tries      int // resends of our own
 	retryAt    time.Time
 	sent       time.Time
 	requesters []*neighbour
+	asked      []*neighbour // by our own, in this round
+	// Of a forwarded one: when and where it went, with which hop count, and how
+	// often. Our own goes elsewhere: to those who have no feasible route for us.
+	passed time.Time
+	to     *neighbour
+	hops   uint8
+	turn   int
 }
 
 func (q *request) due() time.Time {
@@ -87,6 +94,8 @@ func (p *entry) wantSeqno(now time.Time, r *route) {
 	want := s.seqno + 1
 	q := p.request(r.id)
 	if q != nil && q.isOwn && !isNewer(want, q.seqno) {
+		// A next hop that has only now turned up is asked too.
+		p.askOnce(now, q, r.n)
 		return
 	}
 	if next := p.askedAt.Add(requestWait); !p.askedAt.IsZero() && next.After(now) {
@@ -107,11 +116,20 @@ func (p *entry) wantSeqno(now time.Time, r *route) {
 // sendRequest asks every neighbour whose route needs that seqno.
 func (p *entry) sendRequest(now time.Time, q *request) {
 	q.sent, p.askedAt = now, now
+	q.asked = nil
 	p.wakeAt(q.due())
 	for _, r := range p.routes {
 		if r.id == q.id && (r.isFallback() || r.isStale) {
-			r.n.ask(now, p.seqnoRequest(q, requestHops))
+			p.askOnce(now, q, r.n)
 		}
+	}
+}
+
+// askOnce sends the request to a neighbour that has not got it in this round.
+func (p *entry) askOnce(now time.Time, q *request, n *neighbour) {
+	if !slices.Contains(q.asked, n) {
+		q.asked = append(q.asked, n)
+		n.ask(now, p.seqnoRequest(q, requestHops))
 	}
 }
 
@@ -141,13 +159,13 @@ func (p *entry) retryRequests(now time.Time) {
 	}
 }
 
-// giveUp ends a round of requests. A route that we kept against its neighbour's
-// word is not to be trusted any longer.
+// giveUp ends a round of requests. A route that was kept against its neighbour's
+// word ends too.
 func (p *entry) giveUp(now time.Time) {
 	p.starvedAt = now.Add(starvedTime)
 	p.wakeAt(p.starvedAt)
 	if r := p.selected; r != nil && r.isStale {
-		r.retract(now)
+		r.believe(now)
 	}
 }
 
@@ -199,8 +217,10 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 			}
 			return
 		}
-		// It is for us. Too early an increment is asked for again.
-		e.seqno.demand(now, t.Seqno)
+		if !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
+			e.deferred = append(e.deferred, deferred{n, p}) // too early
+			return
+		}
 	}
 	n.reply(now, p)
 }
@@ -219,39 +239,59 @@ func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
 	if !slices.Contains(q.requesters, from) && len(q.requesters) < requestersMax {
 		q.requesters = append(q.requesters, from)
 	}
-	if isOld && now.Sub(q.sent) < suppressTime {
+	if isOld && now.Sub(q.passed) < suppressTime {
 		return
 	}
 	if !isOld {
-		q.seqno = t.Seqno
+		q.seqno, q.turn = t.Seqno, 0
 	}
-	to := p.forwardTo(from, t.RouterID, q.tries)
-	if !q.isOwn {
-		q.tries++
-	}
-	q.sent = now
+	q.sent, q.passed, q.hops = now, now, t.HopCount-1
 	p.wakeAt(q.due())
-	if to != nil {
-		to.ask(now, p.seqnoRequest(&request{id: t.RouterID, seqno: t.Seqno}, t.HopCount-1))
+	p.pass(now, q, from)
+}
+
+// pass sends a forwarded request on its way.
+func (p *entry) pass(now time.Time, q *request, from *neighbour) {
+	q.to = p.forwardTo(from, q.id, q.turn)
+	q.turn++
+	if q.to != nil {
+		q.to.ask(now, p.seqnoRequest(q, q.hops))
 	}
 }
 
-// forwardTo chooses: a feasible route's next hop first, then an unfeasible one;
-// a request that comes again takes the next in line.
-func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
-	var line []*route
-	for _, r := range p.routes {
-		if r.n != from && r.metric != Infinity && r.verdict == Accept {
-			line = append(line, r)
+// reroute sends requests on that went to a neighbour which has died since: those
+// who wait would ask again in seconds only.
+func (p *entry) reroute(now time.Time) {
+	for _, q := range p.requests {
+		if q.to != nil && !q.to.isReachable() && len(q.requesters) > 0 {
+			p.pass(now, q, q.requesters[len(q.requesters)-1])
 		}
+	}
+}
+
+// forwardTo chooses: a feasible route's next hop, or if there is none an
+// unfeasible one; a request that comes again takes the next in line.
+func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
+	var line, unfeasible []*route
+	for _, r := range p.routes {
+		switch {
+		case r.n == from || r.metric == Infinity || r.verdict != Accept:
+		case r.isFeasible():
+			line = append(line, r)
+		default:
+			unfeasible = append(unfeasible, r)
+		}
+	}
+	if len(line) == 0 {
+		line = unfeasible
 	}
 	if len(line) == 0 {
 		return nil
 	}
 	rank := func(r *route) int {
 		n := int(r.metric)
-		if !r.isFeasible() {
-			n += 2 * Infinity
+		if r == p.selected {
+			n = 0
 		}
 		if r.id != id {
 			n += Infinity
@@ -259,7 +299,12 @@ func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
 		return n
 	}
 	slices.SortStableFunc(line, func(a, b *route) int { return rank(a) - rank(b) })
-	return line[turn%len(line)].n
+	// The answer is of use if it comes by the route that we advertise: only each
+	// third turn goes another way, in case that one is dead.
+	if turn%3 == 2 {
+		return line[(turn/3+1)%len(line)].n
+	}
+	return line[0].n
 }
 
 // receiveRouteRequest is section 3.8.1.1.

@@ -270,11 +270,15 @@ func TestSection3_8_1_2_Forwarding(t *testing.T) {
 	b.announce(prefixA, originA, 7, 10)
 	u := fmt.Sprintf("update %v id a seqno 7 metric 106", prefixA)
 	s.wantSaid("the answer goes to both who asked", fmt.Sprintf("1 %v %s", a.addr, u), fmt.Sprintf("2 %v %s", b.addr, u))
+	c.announce(prefixA, originA, 7, 20)
 	ask(a, 9, 9)
 	s.pass(2 * time.Second)
 	s.said()
 	ask(a, 9, 9)
-	s.wantSaid("a resent one takes the next in line", fmt.Sprintf("3 %v seqno request %v id a seqno 9 hops 8", c.addr, prefixA))
+	s.pass(2 * time.Second)
+	s.said()
+	ask(a, 9, 9)
+	s.wantSaid("the third one takes the next in line", fmt.Sprintf("3 %v seqno request %v id a seqno 9 hops 8", c.addr, prefixA))
 }
 
 func TestSection3_8_1_1_RouteRequests(t *testing.T) {

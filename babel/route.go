@@ -19,6 +19,7 @@ type route struct {
 	metric    uint16 // ours, by way of it
 	verdict   Verdict
 	isStale   bool // selected, and a later Update of its neighbour was unfeasible
+	late      late // that Update
 	hasAsked  bool // for a refresh before it expires
 
 	smoothed     float64 // metric, smoothed (appendix A.3)
@@ -26,6 +27,19 @@ type route struct {
 	interval     time.Duration
 	expires      time.Time
 	blockedUntil time.Time // the kernel refused it
+}
+
+// late is an unfeasible Update of a selected route that is not believed yet.
+type late struct {
+	seqno, metric uint16
+	interval      time.Duration
+}
+
+// believe takes the late Update at last: the route is unfeasible.
+func (r *route) believe(now time.Time) {
+	r.seqno, r.refMetric, r.interval, r.isStale = r.late.seqno, r.late.metric, r.late.interval, false
+	r.setMetric(now)
+	r.refresh(now)
 }
 
 func (p *entry) route(n *neighbour) *route {
@@ -148,11 +162,17 @@ func (p *entry) selectRoute(now time.Time) {
 	}
 	var best *route
 	for _, r := range p.routes {
-		if r.isUsable() && (best == nil || r.metric < best.metric) {
+		if r.isUsable() && !r.isStale && (best == nil || r.metric < best.metric) {
 			best = r
 		}
 	}
 	cur := p.selected
+	if cur != nil && cur.isStale {
+		if best == nil && cur.isUsable() {
+			return // better than none
+		}
+		cur.believe(now)
+	}
 	switch {
 	case cur == nil || !cur.isUsable():
 		p.selected = best

@@ -1,6 +1,9 @@
 package babel
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // isNewer compares seqnos modulo 2^16 (RFC 8966, section 3.2.1).
 func isNewer(a, b uint16) bool { return int16(a-b) > 0 }
@@ -30,6 +33,7 @@ type ownSeqno struct {
 	retryAt time.Time
 	bumped  time.Time
 	jumped  time.Time
+	bumpAt  time.Time // of an increment that came too early
 	gapAt   time.Time // when a request was far ahead of us
 }
 
@@ -61,22 +65,49 @@ func (s *ownSeqno) bump(now time.Time) bool {
 
 // demand is a seqno request for us. Nobody can know a seqno above ours: a request
 // that is further ahead means that our record was lost. The first gets what the
-// RFC gives it; if it comes again, others starve until we are there.
-func (s *ownSeqno) demand(now time.Time, seqno uint16) {
-	if !isNewer(seqno, s.current+1) {
-		s.bump(now)
+// RFC gives it; if it comes again, others starve until we are there. False: it is
+// too early for an increment.
+func (s *ownSeqno) demand(now time.Time, seqno uint16) bool {
+	isAhead := isNewer(seqno, s.current+1)
+	waited := now.Sub(s.gapAt)
+	if isAhead && waited >= seqnoJumpMin && waited <= seqnoGapMax {
+		s.exceed(now, seqno-1)
+		return true
+	}
+	if isAhead && waited > seqnoGapMax {
+		s.gapAt = now
+	}
+	if s.bump(now) {
+		return true
+	}
+	s.bumpAt = s.bumped.Add(seqnoBumpMin)
+	return !s.bumpAt.After(now) // else it is the reservation that is missing
+}
+
+// deferred is an answer that waits for the next increment.
+type deferred struct {
+	n *neighbour
+	p *entry
+}
+
+const deferredMax = 1024
+
+// answerDeferred makes the increment that came too early, one for all who wait.
+func (e *Engine) answerDeferred(now time.Time) {
+	if !isDue(e.seqno.bumpAt, now) {
 		return
 	}
-	waited := now.Sub(s.gapAt)
-	switch {
-	case waited > seqnoGapMax:
-		s.gapAt = now
-		s.bump(now)
-	case waited >= seqnoJumpMin:
-		s.exceed(now, seqno-1)
-	default:
-		s.bump(now)
+	e.seqno.bumpAt = time.Time{}
+	if len(e.deferred) == 0 {
+		return
 	}
+	e.seqno.bump(now)
+	for _, d := range e.deferred {
+		if slices.Contains(d.n.link.neighbours, d.n) {
+			d.n.reply(now, d.p)
+		}
+	}
+	e.deferred = nil
 }
 
 // exceed goes above a seqno of ours that someone remembers and we do not.

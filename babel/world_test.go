@@ -355,15 +355,38 @@ func (w *world) reaches(from, to *node) bool {
 
 func (w *world) between(n *node, k key) *cable { return n.ports[n.fib[k].Interface] }
 
+// allReach: every pair that some path of working links connects.
 func (w *world) allReach() bool {
+	part := w.parts()
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
-			if a != b && !a.isDead && !b.isDead && !w.reaches(a, b) {
+			if a != b && !a.isDead && !b.isDead && part[a.index] == part[b.index] && !w.reaches(a, b) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// parts numbers the connected components of the living.
+func (w *world) parts() []int {
+	part := make([]int, len(w.nodes))
+	for i := range part {
+		part[i] = i
+	}
+	for range w.nodes {
+		for _, c := range w.cables {
+			for _, e := range c.ends {
+				for _, f := range c.ends {
+					if !c.isCut && !e.n.isDead && !f.n.isDead {
+						least := min(part[e.n.index], part[f.n.index])
+						part[e.n.index], part[f.n.index] = least, least
+					}
+				}
+			}
+		}
+	}
+	return part
 }
 
 // distances is the oracle: shortest paths over the costs that the engines see.
