@@ -177,6 +177,8 @@ func halves(p netip.Prefix) (low, high netip.Prefix) {
 // Z8: random allocation and freeing of prefixes of mixed lengths. After each
 // step the leases are disjoint, and a free block of the size is found exactly if
 // there is one.
+//
+//re6st:reduced 5000 of 100000 steps; full in make soak
 func TestZ8_RandomAllocateAndFree(t *testing.T) {
 	steps := 5000
 	if os.Getenv("RE6ST_SOAK") != "" {

@@ -59,6 +59,8 @@ var tokenModel = porcupine.Model{
 
 // TestT04_ParallelEnrolmentWithOneToken: 64 goroutines with 32 keys, each key
 // twice at once, want one token.
+//
+//re6st:reduced 20 of 1000 rounds; full in make soak
 func TestT04_ParallelEnrolmentWithOneToken(t *testing.T) {
 	r, _ := newRegistry(t)
 	const goroutines, keys = 64, 32

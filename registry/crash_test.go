@@ -267,6 +267,8 @@ func TestT23_KilledAtEachNamedPointTheRetryEndsWithOneCertificate(t *testing.T) 
 
 // TestF02_KilledAtRandomAndAtNamedPoints lets four clients enrol without pause,
 // while the registry is killed again and again.
+//
+//re6st:reduced 300 of 10000 kills; full in make soak
 func TestF02_KilledAtRandomAndAtNamedPoints(t *testing.T) {
 	kills := rounds(t, 10, 300, 10_000)
 	seed := uint64(time.Now().UnixNano())

@@ -41,7 +41,7 @@ func TestReachabilityReportsAPartition(t *testing.T) {
 	m.WantClean()
 }
 
-//re6st:reduced 20 of 300 nodes; full in the tests of the allocator
+//re6st:reduced 20 of 300 nodes; full in the release whose userspace tunnels share one socket
 func TestA17_AllPairsOf20Nodes(t *testing.T) {
 	m := lab.New(t).Mesh(lab.MeshConfig{Nodes: 20, Tunnels: 3, Refresh: 5 * time.Minute})
 	m.Start()
