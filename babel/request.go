@@ -17,6 +17,7 @@ const (
 	starvedTime   = 30 * time.Second // then a starving node begins again
 	requestsMax   = 16               // of an entry
 	requestersMax = 64
+	reroutesMax   = 8
 	// An unfeasible route is worth a seqno if it saves this much.
 	betterMin   = 16
 	betterShare = 8
@@ -35,10 +36,12 @@ type request struct {
 	asked      []*neighbour // by our own, in this round
 	// Of a forwarded one: when and where it went, with which hop count, and how
 	// often. Our own goes elsewhere: to those who have no feasible route for us.
-	passed time.Time
-	to     *neighbour
-	hops   uint8
-	turn   int
+	passed   time.Time
+	to       *neighbour
+	hops     uint8
+	turn     int
+	best     *neighbour // the first in line when it went
+	reroutes int
 }
 
 func (q *request) due() time.Time {
@@ -243,7 +246,7 @@ func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
 		return
 	}
 	if !isOld {
-		q.seqno, q.turn = t.Seqno, 0
+		q.seqno, q.turn, q.reroutes = t.Seqno, 0, 0
 	}
 	q.sent, q.passed, q.hops = now, now, t.HopCount-1
 	p.wakeAt(q.due())
@@ -252,26 +255,44 @@ func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
 
 // pass sends a forwarded request on its way.
 func (p *entry) pass(now time.Time, q *request, from *neighbour) {
-	q.to = p.forwardTo(from, q.id, q.turn)
-	q.turn++
-	if q.to != nil {
-		q.to.ask(now, p.seqnoRequest(q, q.hops))
+	line := p.forwardLine(from, q.id)
+	q.to = nil
+	if len(line) == 0 {
+		return
 	}
+	if line[0].n != q.best {
+		q.best, q.turn = line[0].n, 0
+	}
+	// The answer is of use if it comes by the route that we advertise: only each
+	// third turn goes another way, in case that one is dead.
+	q.to = q.best
+	if q.turn%3 == 2 {
+		q.to = line[(q.turn/3+1)%len(line)].n
+	}
+	q.turn++
+	q.to.ask(now, p.seqnoRequest(q, q.hops))
 }
 
-// reroute sends requests on that went to a neighbour which has died since: those
-// who wait would ask again in seconds only.
+// reroute sends requests on whose receiver has died since, or is not the one any
+// more whose answer would be of use: those who wait ask again in seconds only.
 func (p *entry) reroute(now time.Time) {
 	for _, q := range p.requests {
-		if q.to != nil && !q.to.isReachable() && len(q.requesters) > 0 {
-			p.pass(now, q, q.requesters[len(q.requesters)-1])
+		if len(q.requesters) == 0 || q.reroutes >= reroutesMax {
+			continue
+		}
+		last := q.requesters[len(q.requesters)-1]
+		isDead := q.to != nil && !q.to.isReachable()
+		hasTurned := p.selected != nil && p.selected.n != q.best && p.selected.n != last
+		if isDead || hasTurned {
+			q.reroutes++
+			p.pass(now, q, last)
 		}
 	}
 }
 
-// forwardTo chooses: a feasible route's next hop, or if there is none an
-// unfeasible one; a request that comes again takes the next in line.
-func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
+// forwardLine is whom to pass a request to, best first: the next hops of feasible
+// routes, or if there is none of unfeasible ones.
+func (p *entry) forwardLine(from *neighbour, id RouterID) []*route {
 	var line, unfeasible []*route
 	for _, r := range p.routes {
 		switch {
@@ -285,9 +306,6 @@ func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
 	if len(line) == 0 {
 		line = unfeasible
 	}
-	if len(line) == 0 {
-		return nil
-	}
 	rank := func(r *route) int {
 		n := int(r.metric)
 		if r == p.selected {
@@ -299,12 +317,7 @@ func (p *entry) forwardTo(from *neighbour, id RouterID, turn int) *neighbour {
 		return n
 	}
 	slices.SortStableFunc(line, func(a, b *route) int { return rank(a) - rank(b) })
-	// The answer is of use if it comes by the route that we advertise: only each
-	// third turn goes another way, in case that one is dead.
-	if turn%3 == 2 {
-		return line[(turn/3+1)%len(line)].n
-	}
-	return line[0].n
+	return line
 }
 
 // receiveRouteRequest is section 3.8.1.1.
