@@ -190,7 +190,10 @@ func (a *Agent) reply(now time.Time, x tunnel.Reply) {
 			return
 		}
 		d.psk, d.broken = psk, false
-		c.finish(x.Answer, nil)
+		// The offerer begins its handshake when it has the answer; an initiation
+		// that comes before the device knows its peer is lost, and the next one is
+		// due in five seconds. So the answer waits for Connect, which is next.
+		d.answer = func() { c.finish(x.Answer, nil) }
 	}
 }
 

@@ -23,6 +23,7 @@ type device struct {
 	remote    wg.Key    // the peer's public key
 	connected bool      // has its peer
 	quiet     bool      // has no keepalive yet
+	answer    func()    // answers the peer's offer; nil: nothing to answer
 	attached  bool      // the routing uses it
 	broken    bool      // no key could be derived
 }
@@ -128,7 +129,8 @@ func (a *Agent) connect(x tunnel.Connect) {
 	if d == nil || d.wg == nil || d.broken {
 		return
 	}
-	d.connected = true
+	answer := d.answer
+	d.connected, d.answer = true, nil
 	peer := wg.Peer{PublicKey: wg.Key(x.PublicKey), PresharedKey: d.psk, Endpoint: x.Endpoint, Keepalive: a.config.Keepalive}
 	d.remote, d.quiet = peer.PublicKey, x.Quiet
 	if x.Quiet {
@@ -137,6 +139,9 @@ func (a *Agent) connect(x tunnel.Connect) {
 	d.lane.do(func() {
 		if err := d.wg.SetPeer(peer); err != nil {
 			a.log.Debug("setting the peer of a tunnel", "peer", d.peer.Name, "iface", d.wg.Name(), "endpoint", x.Endpoint, "err", err)
+		}
+		if answer != nil {
+			answer()
 		}
 	})
 	a.due.handshakes = time.Time{}
