@@ -56,7 +56,7 @@ type Connect struct {
 	Tunnel    control.TunnelID
 	PublicKey control.Key
 	Endpoint  netip.AddrPort // zero: wait for the peer
-	Quiet     bool           // send nothing before the peer has, until Attach
+	Quiet     bool           // no keepalive until Attach: the peer begins
 }
 
 // Attach lets the routing use a tunnel.

@@ -163,18 +163,15 @@ func reachable(proven netip.Addr, overlay bool, port uint16, claimed []netip.Add
 
 // connect gives the device its next endpoint, and says when the one after it is due.
 //
-// The answerer is quiet at first. If both ends began at once, each would answer the other's initiation and throw away
-// its own, whose response then fits nothing; and both would try again at the same time. It begins by itself between two
-// of the offerer's attempts, in case the offerer's packets come through only after some of its own.
+// The answerer is quiet at first, and has no endpoint: the first packet that its kernel sends over the new interface
+// (a multicast listener report, at once) would begin a handshake. If both ends begin at once, each answers the other's
+// initiation and throws away its own, whose response then fits nothing; and both try again at the same time. It begins
+// by itself between two of the offerer's attempts, in case the offerer's packets come through only after some of its own.
 func (m *Manager) connect(now time.Time, t *tunnel) {
 	t.endpointAt = time.Time{}
 	if t.direction == In && !t.wasQuiet {
-		t.wasQuiet = true
-		if len(t.endpoints) > 0 {
-			t.endpoint = t.endpoints[0]
-		}
-		t.endpointAt = now.Add(handshakeEvery / 2)
-		m.do(Connect{Tunnel: t.id, PublicKey: t.remote, Endpoint: t.endpoint, Quiet: true})
+		t.wasQuiet, t.endpointAt = true, now.Add(handshakeEvery/2)
+		m.do(Connect{Tunnel: t.id, PublicKey: t.remote, Quiet: true})
 		return
 	}
 	if len(t.endpoints) > 0 {
