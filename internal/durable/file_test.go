@@ -103,7 +103,7 @@ func TestHelperProcess(t *testing.T) {
 	path := os.Getenv("DURABLE_PATH")
 	switch os.Getenv("DURABLE_HELPER") {
 	case "":
-		t.Skip("only for the tests that start it")
+		t.Skip("only as a child of TestWriteFile and its like")
 	case "write": // the same bytes all over, longer each time, until killed
 		for n := 1; ; n++ {
 			if err := WriteFile(path, bytes.Repeat([]byte{byte('a' + n%26)}, 1+n*977%100_000), 0o600); err != nil {
