@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -146,7 +147,11 @@ func (d *daemon) openBackend() (func(), error) {
 	backend, reason, err := wg.Select(d.options.WireGuard, ports, d.log)
 	switch {
 	case errors.Is(err, wg.ErrUnsupported):
-		return nil, fail(Failed, "try --wireguard auto", "WireGuard: %w", err)
+		hint := "try --wireguard auto"
+		if d.options.WireGuard == wg.Auto {
+			hint = "one of the two is enough: modprobe wireguard, or modprobe tun"
+		}
+		return nil, fail(Failed, hint, "no WireGuard: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	case err != nil:
 		return nil, fail(Usage, "--wireguard is auto, kernel or userspace", "%w", err)
 	}

@@ -73,7 +73,7 @@ func lockState(dir string, say func(string, ...any)) (*state, error) {
 	lock, err := durable.NewLock(filepath.Join(dir, lockFile))
 	switch {
 	case errors.Is(err, durable.ErrLocked):
-		return nil, fmt.Errorf("state directory %q: %w", dir, ErrBusy)
+		return nil, fail(Failed, "stop the other re6stnode, or name another directory with --state", "state directory %q: %w", dir, ErrBusy)
 	case err != nil:
 		return nil, stateError("run as root, or as the owner of the directory", "locking state directory: %w", err)
 	}

@@ -19,7 +19,11 @@ func Supported() error {
 	if err != nil {
 		return openError(err)
 	}
-	return f.Close()
+	defer f.Close()
+	if _, err := unix.IoctlGetUint32(int(f.Fd()), unix.TUNGETFEATURES); err != nil {
+		return fmt.Errorf("%s is not the TUN device: %w", clonePath, err)
+	}
+	return nil
 }
 
 func openError(err error) error {
