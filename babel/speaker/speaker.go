@@ -89,8 +89,9 @@ func (s *Speaker) String() string { return "babel" }
 // errRunning is the answer to a second Run.
 var errRunning = errors.New("running the speaker: it has run already")
 
-// Run drives the engine until the context ends; then it retracts everything,
-// takes its routes out of the table and closes its sockets. It returns nil after
+// Run drives the engine until the context ends; then it lets the neighbours turn
+// away, retracts everything, takes its routes out of the table and closes its
+// sockets, which takes about a second. It returns nil after
 // an orderly end. A Speaker runs once.
 func (s *Speaker) Run(ctx context.Context) error {
 	s.mu.Lock()
@@ -103,13 +104,17 @@ func (s *Speaker) Run(ctx context.Context) error {
 	defer s.end()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	done := ctx.Done()
+	var drained <-chan time.Time
 	for {
 		if err := s.step(); err != nil {
 			return err
 		}
 		s.arm(timer)
 		select {
-		case <-ctx.Done():
+		case <-done:
+			done, drained = nil, s.drain()
+		case <-drained:
 			return s.retire()
 		case <-s.poke:
 		case d := <-s.inbox:
@@ -120,16 +125,34 @@ func (s *Speaker) Run(ctx context.Context) error {
 }
 
 const (
-	// lingerTime is how long an orderly end goes on forwarding: until the
-	// neighbours have found other ways, a seqno request and its answer included.
-	lingerTime = 800 * time.Millisecond
+	// drainCost makes every way through us worse than any other, and leaves it
+	// one: the metric stays finite over a dozen hops.
+	drainCost = 8000
+	// drainTime is for the neighbours to find other ways, a seqno request and its
+	// answer included.
+	drainTime = 800 * time.Millisecond
+	// lingerTime is how long we forward after the retraction.
+	lingerTime = 300 * time.Millisecond
 	// farewells is how often the retraction is sent in that time: nobody
 	// acknowledges it, and packets get lost.
-	farewells = 4
+	farewells = 3
 )
 
-// retire retracts everything, goes on forwarding while the neighbours turn
-// away, and only then takes the routes out of the table: no packet is lost.
+// drain makes others route around us while we go on forwarding. Retracting at
+// once would leave those without another feasible route with none, until their
+// seqno request is answered. The channel says when it is enough.
+func (s *Speaker) drain() <-chan time.Time {
+	if len(s.sockets) == 0 {
+		return time.After(0)
+	}
+	for index := range s.sockets {
+		s.engine.SetExtraCost(time.Now(), index, drainCost)
+	}
+	return time.After(drainTime)
+}
+
+// retire retracts everything, goes on forwarding for a moment, and only then
+// takes the routes out of the table.
 func (s *Speaker) retire() error {
 	s.engine.Stop(time.Now())
 	out := s.engine.Output()

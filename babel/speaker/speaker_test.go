@@ -59,7 +59,7 @@ func TestSpeaker_StopRetracts(t *testing.T) {
 		r.connect(1, a, b)
 		r.within(time.Second, "route to b", func() bool { return a.hasRoute(b.prefix) })
 		b.cancel()
-		r.within(100*time.Millisecond, "route to b is gone", func() bool { return !a.hasRoute(b.prefix) })
+		r.within(drainTime+100*time.Millisecond, "route to b is gone", func() bool { return !a.hasRoute(b.prefix) })
 		r.end()
 	})
 }
