@@ -1,11 +1,17 @@
 package babel
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 const (
-	// activityMin is how many data packets between two looks make a link busy.
-	// A keepalive alone does not: WireGuard sends one in ten seconds.
-	activityMin = 3
+	// A link is busy when it carried data in activityMin of the last
+	// activityLooks looks. A burst is not enough: the control API's exchanges, a
+	// keepalive or a neighbour solicitation last no two seconds, a conversation
+	// does.
+	activityMin   = 3
+	activityLooks = 4
 	// activityHold keeps a link busy for a while, so that a conversation with
 	// pauses does not change the interval at each of them.
 	activityHold = 10 * time.Second
@@ -20,6 +26,7 @@ type Activity struct {
 
 type traffic struct {
 	packets   uint64
+	looks     uint8 // the latest in the lowest bit: whether there was data
 	busyUntil time.Time
 }
 
@@ -31,8 +38,12 @@ func (a *Activity) Observe(now time.Time, index int, packets uint64) (isBusy boo
 		a.links = make(map[int]traffic)
 	}
 	t, isKnown := a.links[index]
+	t.looks = t.looks << 1 & (1<<activityLooks - 1)
 	// Counters that went back are those of another link of the same index.
-	if isKnown && packets >= t.packets && packets-t.packets >= activityMin {
+	if isKnown && packets > t.packets {
+		t.looks |= 1
+	}
+	if bits.OnesCount8(t.looks) >= activityMin {
 		t.busyUntil = now.Add(activityHold)
 	}
 	t.packets = packets

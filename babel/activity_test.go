@@ -14,8 +14,10 @@ func TestActivity(t *testing.T) {
 	}{
 		{"what was before the first look does not count", []uint64{1000, 1000}, []bool{false, false}},
 		{"a keepalive", []uint64{0, 1, 1, 2}, []bool{false, false, false, false}},
-		{"data", []uint64{0, 3, 3}, []bool{false, true, true}},
-		{"held for ten seconds", []uint64{0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}, []bool{false, true, true, true, true, true, true, true, true, true, true, false}},
+		{"a burst", []uint64{0, 40, 80, 80, 80}, []bool{false, false, false, false, false}},
+		{"a ping each second", []uint64{0, 2, 4, 6}, []bool{false, false, false, true}},
+		{"a conversation with a pause", []uint64{0, 2, 4, 4, 6}, []bool{false, false, false, false, true}},
+		{"held for ten seconds", []uint64{0, 3, 6, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}, []bool{false, false, false, true, true, true, true, true, true, true, true, true, true, true, false}},
 		{"counters of another link", []uint64{50, 0, 1}, []bool{false, false, false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -32,8 +34,9 @@ func TestActivity(t *testing.T) {
 func TestActivityForgets(t *testing.T) {
 	var a Activity
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	a.Observe(now, 7, 0)
-	a.Observe(now, 7, 100)
+	for n := range uint64(4) {
+		a.Observe(now, 7, n)
+	}
 	a.Forget(7)
 	if a.Observe(now, 7, 1000) {
 		t.Error("a new link inherits the traffic of an old one")
