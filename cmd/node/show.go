@@ -13,13 +13,24 @@ import (
 	"re6st/internal/status"
 )
 
-func statusCommand() *cobra.Command {
+// listing is a command that prints one document of the daemon.
+func listing[T any](document, short string, table func(io.Writer, T)) *cobra.Command {
 	var s settings
-	c := &cobra.Command{Use: "status", Short: "How this node is", Args: usageArgs(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
-		return ask(c, &s, "status", nil, printStatus)
+	c := &cobra.Command{Use: document, Short: short, Args: usageArgs(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
+		return ask(c, &s, document, nil, table)
 	}}
 	s.bind(c, true)
 	return c
+}
+
+func statusCommand() *cobra.Command { return listing("status", "How this node is", printStatus) }
+
+func tunnelsCommand() *cobra.Command {
+	return listing("tunnels", "The tunnels of this node", printTunnels)
+}
+
+func peersCommand() *cobra.Command {
+	return listing("peers", "The nodes that this node knows", printPeers)
 }
 
 func printStatus(w io.Writer, n status.Node) {
@@ -40,15 +51,6 @@ func printStatus(w io.Writer, n status.Node) {
 	for _, h := range n.Health {
 		fmt.Fprintf(w, "health\t%s: %s\n", h.Code, h.Text)
 	}
-}
-
-func tunnelsCommand() *cobra.Command {
-	var s settings
-	c := &cobra.Command{Use: "tunnels", Short: "The tunnels of this node", Args: usageArgs(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
-		return ask(c, &s, "tunnels", nil, printTunnels)
-	}}
-	s.bind(c, true)
-	return c
 }
 
 func printTunnels(w io.Writer, t status.Tunnels) {
@@ -113,15 +115,6 @@ func printRoutes(w io.Writer, r status.Routes) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", r.Prefix, r.From, r.Owner, r.RouterID, r.Metric, r.Seqno, r.Via, r.Interface, strings.TrimSpace(flags))
 	}
-}
-
-func peersCommand() *cobra.Command {
-	var s settings
-	c := &cobra.Command{Use: "peers", Short: "The nodes that this node knows", Args: usageArgs(cobra.NoArgs), RunE: func(c *cobra.Command, _ []string) error {
-		return ask(c, &s, "peers", nil, printPeers)
-	}}
-	s.bind(c, true)
-	return c
 }
 
 func printPeers(w io.Writer, p status.Peers) {
