@@ -16,6 +16,7 @@ func TestReachability(t *testing.T) {
 	m.Start()
 	r := m.AllPairs(30 * time.Second)
 	measured(t, "6 nodes in a ring: %v from the registry's start; %v", time.Since(m.Started).Round(time.Millisecond), r)
+	measured(t, "RSS of a node: %s", residents(m))
 	// A path of one hop between hosts that may not talk would mean that the
 	// firewall is not what this test believes.
 	if direct := r.Hops[1]; direct > 12 {
