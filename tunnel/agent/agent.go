@@ -62,7 +62,7 @@ const (
 	routesPollYoung   = time.Second
 	routesYoungAge    = 2 * time.Minute
 	housekeepingEvery = 10 * time.Second
-	exchangeEvery     = time.Minute
+	exchangeEvery     = 5 * time.Minute // each one is a TLS handshake at both ends; news of documents does not wait for it
 )
 
 var errNotRunning = errors.New("the agent is not running")
