@@ -11,8 +11,12 @@ import (
 
 // residents tells the resident set sizes of the nodes' processes.
 func residents(m *lab.Mesh) string {
+	return residentOf(m.Running()...)
+}
+
+func residentOf(nodes ...*lab.Node) string {
 	var kB []int
-	for _, n := range m.Running() {
+	for _, n := range nodes {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.Proc.PID))
 		if err != nil {
 			continue
