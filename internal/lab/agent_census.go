@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -185,6 +186,11 @@ func processes() []string {
 			continue
 		}
 		cmdline, _ := os.ReadFile(filepath.Join("/proc", d.Name(), "cmdline"))
+		if len(cmdline) == 0 {
+			// In the middle of execve a process has a name but no arguments yet.
+			comm, _ := os.ReadFile(filepath.Join("/proc", d.Name(), "comm"))
+			cmdline = fmt.Appendf(nil, "[%s]", bytes.TrimSpace(comm))
+		}
 		lines = append(lines, strings.TrimSpace(strings.ReplaceAll(string(cmdline), "\x00", " ")))
 	}
 	slices.Sort(lines)

@@ -276,9 +276,13 @@ func TestCensusFindsAPlantedLeak(t *testing.T) {
 		l.WantClean(before, a)
 	}
 	sleeper := a.Start("sleep", "sleep", "1000")
-	if diff := strings.Join(before.Diff(l.Census(a)), "\n"); !strings.Contains(diff, "process left: sleep 1000") {
-		t.Errorf("a process is not found in the census; it says %q", diff)
-	}
+	// Its arguments are there a moment after Start's return.
+	l.Await("a process is found in the census", 5*time.Second, func() error {
+		if diff := strings.Join(before.Diff(l.Census(a)), "\n"); !strings.Contains(diff, "process left: sleep 1000") {
+			return fmt.Errorf("it says %q", diff)
+		}
+		return nil
+	})
 	sleeper.Kill()
 	a.Serve("[::1]:8080")
 	if diff := strings.Join(before.Diff(l.Census(a)), "\n"); !strings.Contains(diff, "socket left: tcp6") {
