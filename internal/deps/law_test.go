@@ -19,7 +19,8 @@ pure internal/identity: addressing registry/network
 
 # Machines. babel and tunnel do not know each other: tunnel/agent declares the
 # few methods of routing that it needs.
-pure babel: babel/wire
+pure babel/mac: babel/wire?
+pure babel: babel/wire babel/mac?
 pure tunnel: addressing tunnel/control
 pure internal/origin: addressing
 pure internal/liveness: addressing
@@ -28,7 +29,7 @@ pure internal/border: addressing
 # Edges of the node: one kind of I/O each.
 internal/durable:
 internal/kernel:
-babel/speaker: babel babel/wire internal/kernel # port and group are the codec's
+babel/speaker: babel babel/wire babel/mac? internal/kernel # port and group are the codec's
 tunnel/wg/userspace:
 tunnel/wg: internal/kernel tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
@@ -54,13 +55,17 @@ registry: addressing registry/{api,ca,network,store,web} internal/{durable,ident
 # Assembly: the node's whole side, and of the registry only what a client needs.
 internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,names,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
-cmd/node: internal/{config,status,node}
+# The Babel engine alone, without a mesh: re6stnode babel.
+internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?
+cmd/node: internal/{config,status,node} internal/router?
 cmd/registry: internal/{config,durable,status} registry registry/client
 
 # Nothing of the product imports these.
 internal/lab:
 internal/e2e tests: internal/lab
-internal/sim: addressing babel tunnel tunnel/control registry/network internal/{identity,origin,liveness,border}
+# Our Babel and others'.
+internal/interop tests: internal/lab babel/wire? babel/mac?
+internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/network? internal/{identity,origin,liveness,border}?
 internal/deps:
 scripts/*: internal/{lab,sim}?
 `
