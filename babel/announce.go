@@ -110,7 +110,9 @@ func isWorthTelling(cur, last uint16) bool {
 
 // isHorizon: "split horizon on links known symmetric and transitive" (section
 // 3.7.4): a tunnel has one other end.
-func (l *link) isHorizon() bool { return l.Kind == Tunnel }
+func (l *link) isHorizon() bool {
+	return (l.Kind == Tunnel || l.SplitHorizon) && !l.NoSplitHorizon
+}
 
 // advertisement is the Update for an entry in a multicast packet, or nil.
 func (l *link) advertisement(now time.Time, p *entry, triggered bool) *wire.Update {

@@ -101,6 +101,21 @@ type InterfaceConfig struct {
 	UpdateInterval time.Duration // default 4 Hello intervals, on tunnels 300 s
 	ExtraCost      uint16
 	RTT            bool // send timestamps; on tunnels always
+
+	// RxCost is the nominal cost of a link without loss. Zero: 96, wireless 256.
+	// A tunnel that has one costs that much at least, whatever its RTT.
+	RxCost uint16
+	// RTTMin, RTTMax and RTTPenalty shape the cost of the RTT (RFC 9616, section
+	// 4.2): nothing up to RTTMin, RTTPenalty from RTTMax on. All zero: 10 ms, 120
+	// ms and 150; on tunnels the wider window of tunnels.
+	RTTMin, RTTMax time.Duration
+	RTTPenalty     uint16
+	// SplitHorizon and NoSplitHorizon override the kind: by default what came
+	// from a link is not said there if it is a tunnel (section 3.7.4).
+	SplitHorizon, NoSplitHorizon bool
+	// UnicastHello sends scheduled Hellos to each neighbour by unicast, and
+	// multicast ones more rarely: for links on which multicast is expensive.
+	UnicastHello bool
 }
 
 // Route is a route in the forwarding table.

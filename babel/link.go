@@ -33,6 +33,8 @@ type link struct {
 	timer      timer
 	neighbours []*neighbour
 	counters   counters
+	reserved   int // octets of each packet that the MAC will need
+	drops      drops
 
 	helloSeqno uint16
 	helloAt    time.Time
@@ -123,6 +125,18 @@ func (e *Engine) SetIntervals(now time.Time, index int, hello, update time.Durat
 	l.wake()
 }
 
+// SetMTU changes the MTU of a link. What waits to be sent is cut by the new one.
+func (e *Engine) SetMTU(now time.Time, index, mtu int) {
+	l := e.link(index)
+	if !e.begin(now) || l == nil {
+		return
+	}
+	if mtu <= 0 {
+		mtu = mtuDefault
+	}
+	l.MTU = mtu
+}
+
 // InterfaceDown removes a link: all routes over it are lost at once.
 func (e *Engine) InterfaceDown(now time.Time, index int) {
 	l := e.link(index)
@@ -151,7 +165,7 @@ func (l *link) due() time.Time {
 	for _, f := range l.flights {
 		at = earliest(at, f.resendAt)
 	}
-	return at
+	return earliest(at, l.drops.askAt)
 }
 
 func (l *link) fire(now time.Time) {
@@ -160,6 +174,9 @@ func (l *link) fire(now time.Time) {
 	}
 	if isDue(l.dirtyAt, now) {
 		l.beginTrigger(now)
+	}
+	if isDue(l.drops.askAt, now) {
+		l.askAgain(now)
 	}
 	l.checkFlights(now)
 	l.transmit(now)

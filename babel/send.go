@@ -319,7 +319,13 @@ type batch struct {
 }
 
 func (l *link) newBatch(dst netip.Addr) *batch {
-	return &batch{l, dst, wire.NewEncoder(max(l.MTU-packetOverhead, packetMin))}
+	return &batch{l, dst, wire.NewEncoder(l.packetMax())}
+}
+
+// packetMax is what the TLVs of a packet may fill: the link's MTU, "but not less
+// than 512 octets" (section 4), without what the MAC adds at the end.
+func (l *link) packetMax() int {
+	return max(l.MTU-packetOverhead, packetMin) - l.reserved
 }
 
 func (b *batch) add(tlv wire.TLV) {
