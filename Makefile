@@ -9,7 +9,7 @@ BUILD    = $(GO) build -trimpath
 BIN      = $(CURDIR)/bin
 MINUTES ?= 14m
 
-.PHONY: all build test unit lab soak demo bench rows lint fuzz test-kernel setup clean help
+.PHONY: all build test unit lab soak demo bench rows conformance lint fuzz test-kernel setup clean help
 
 all: build
 
@@ -44,6 +44,9 @@ bench: setup build ## the figures of docs/benchmarks.md
 
 rows: ## the ledger: which row is shown by which test, full or reduced
 	@$(GO) run ./scripts/rows
+
+conformance: ## the demands of the Babel RFCs: which are shown by a test that passes
+	@$(GO) run ./scripts/conformance
 
 lint: ## go vet, staticcheck, gofumpt
 	$(GO) vet ./...
