@@ -53,6 +53,10 @@ func (p *entry) announce(now time.Time) {
 	cur, last := p.current(), p.advertised
 	cur.at = now
 	isLost := cur.metric == Infinity && last.metric != Infinity
+	if isLost && p.e.Fault == FaultRetraction {
+		p.advertised = cur
+		return
+	}
 	isNew := cur.metric != Infinity && last.metric == Infinity
 	switch {
 	case cur.metric == Infinity && last.metric == Infinity:

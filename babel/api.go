@@ -27,6 +27,8 @@ type Config struct {
 	// RoutesMax bounds the routes that one neighbour may make us store.
 	// Zero: 65536.
 	RoutesMax int
+	// Fault is planted on purpose, for a test of the tests. None in a product.
+	Fault Fault
 }
 
 // Verdict is what an ImportFilter says.

@@ -22,10 +22,6 @@ type Engine struct {
 	out      Output
 	deferred []deferred
 	decoder  wire.Decoder
-
-	// isGullible is a planted fault: every route is feasible. A test of the tests
-	// sets it, to see that they notice the loops.
-	isGullible bool
 }
 
 // key names a destination: RFC 9079 makes the source prefix part of it.

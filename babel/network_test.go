@@ -77,7 +77,7 @@ func TestPlantedFault_LoopsAreNoticed(t *testing.T) {
 		w.isQuiet = true
 		randomMesh(w, 8, 6, always(Wired))
 		for _, n := range w.nodes {
-			n.engine.isGullible = true
+			n.engine.Fault = FaultFeasibility
 		}
 		w.storm(3*time.Minute, 0.2)
 		loops += w.loops

@@ -220,7 +220,7 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 			}
 			return
 		}
-		if !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
+		if e.Fault != FaultSeqno && !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
 			e.deferred = append(e.deferred, deferred{n, p}) // too early
 			return
 		}

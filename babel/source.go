@@ -38,7 +38,7 @@ func (r *route) isFeasible() bool {
 }
 
 func (p *entry) isFeasible(id RouterID, seqno, metric uint16) bool {
-	if metric == Infinity || p.e.isGullible {
+	if metric == Infinity || p.e.Fault == FaultFeasibility {
 		return true
 	}
 	s := p.source(id)

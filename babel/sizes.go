@@ -1,0 +1,37 @@
+package babel
+
+// Sizes counts what an engine stores, and what it has yet to do. After whatever
+// happened they return to what they were.
+type Sizes struct {
+	Entries    int // destinations
+	Routes     int // learnt, all neighbours together
+	Sources    int // feasibility distances
+	Requests   int // seqno requests that wait for their answers
+	Held       int // destinations that are kept unreachable
+	Flights    int // packets that wait for an acknowledgment, or their copy
+	Queued     int // entries that are to be announced
+	Neighbours int
+	Timers     int
+}
+
+// Sizes costs a walk over all entries.
+func (e *Engine) Sizes() Sizes {
+	s := Sizes{Entries: len(e.entries), Timers: len(e.timers)}
+	for _, p := range e.entries {
+		s.Routes += len(p.routes)
+		s.Sources += len(p.sources)
+		s.Requests += len(p.requests)
+		if p.isHeld {
+			s.Held++
+		}
+	}
+	for _, l := range e.links {
+		s.Neighbours += len(l.neighbours)
+		s.Flights += len(l.flights)
+		s.Queued += len(l.dirty)
+		for _, j := range l.jobs {
+			s.Queued += len(j.entries)
+		}
+	}
+	return s
+}
