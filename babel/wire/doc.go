@@ -20,6 +20,6 @@
 // unknown flags and the content of padding are skipped. The writer is strict.
 //
 // Read: RFC 8966 (Babel), RFC 9079 (Source Prefix), RFC 9229 (AE 4, v4-via-v6),
-// RFC 9616 (Timestamp). TLVs 16 to 19 (RFC 8967, MAC) are unknown here; the
-// trailer is handed over as bytes for whoever checks them.
+// RFC 9616 (Timestamp), RFC 8967 (MAC). The TLVs of RFC 8967 have no part in
+// Parse: whoever checks them does so before, with Split and Each.
 package wire

@@ -147,7 +147,7 @@ func (d *Decoder) reset(src netip.Addr) {
 
 func (d *Decoder) parseTLV(t Type, body []byte) (TLV, result) {
 	if int(t) >= len(rows) || rows[t].parse == nil {
-		if t == TypePadN {
+		if t == TypePadN || t.isAuth() {
 			return nil, good
 		}
 		return nil, ignore

@@ -38,6 +38,12 @@ const (
 	TypeUpdate       Type = 8
 	TypeRouteRequest Type = 9
 	TypeSeqnoRequest Type = 10
+
+	// RFC 8967. The reader leaves them to babel/mac.
+	TypeMAC              Type = 16
+	TypePC               Type = 17
+	TypeChallengeRequest Type = 18
+	TypeChallengeReply   Type = 19
 )
 
 // subType is the type of a sub-TLV (section 4.7).
