@@ -275,6 +275,11 @@ func (s *Speaker) SetIntervals(index int, hello, update time.Duration) {
 	s.input(func(now time.Time) { s.engine.SetIntervals(now, index, hello, update) })
 }
 
+// SetMTU changes the size of the packets that are sent by an interface.
+func (s *Speaker) SetMTU(index, mtu int) {
+	s.input(func(now time.Time) { s.engine.SetMTU(now, index, mtu) })
+}
+
 // Originate announces a prefix. A zero from means any source.
 func (s *Speaker) Originate(prefix, from netip.Prefix, metric uint16) {
 	s.input(func(now time.Time) { s.engine.Originate(now, prefix, from, metric) })

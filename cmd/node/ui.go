@@ -12,6 +12,7 @@ import (
 
 	"re6st/internal/config"
 	"re6st/internal/node"
+	"re6st/internal/router"
 	"re6st/internal/status"
 )
 
@@ -55,9 +56,15 @@ func explain(err error) (hint string, code int) {
 	var known *node.Error
 	var file *config.FileError
 	var wrong usageError
+	var lone *router.Error
 	switch {
 	case errors.As(err, &known):
 		return known.Hint, exitStatus[known.Kind]
+	case errors.As(err, &lone):
+		if lone.IsState {
+			return lone.Hint, 78
+		}
+		return lone.Hint, 1
 	case errors.As(err, &file):
 		return "", 78
 	case errors.As(err, &wrong):
@@ -80,7 +87,11 @@ type settings struct {
 const defaultState = "/var/lib/re6st"
 
 func (s *settings) bind(c *cobra.Command, withJSON bool) {
-	c.Flags().StringVar(&s.state, "state", defaultState, "state directory of this node, a `DIR`")
+	s.bindTo(c, defaultState, "state directory of this node, a `DIR`", withJSON)
+}
+
+func (s *settings) bindTo(c *cobra.Command, dir, what string, withJSON bool) {
+	c.Flags().StringVar(&s.state, "state", dir, what)
 	c.Flags().StringVar(&s.config, config.FileFlag, "", "TOML `FILE` whose keys are the long flags")
 	if withJSON {
 		c.Flags().BoolVar(&s.json, "json", false, "print JSON")

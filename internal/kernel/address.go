@@ -22,15 +22,34 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 // ifaddrmsgLen: family, prefix length, flags, scope, u32 index.
 const ifaddrmsgLen = unix.SizeofIfAddrmsg
 
+// Address is an address of an interface.
+type Address struct {
+	netip.Prefix
+	Index int
+	// Usable is false while duplicate address detection runs, and for good where
+	// it found one.
+	Usable bool
+	// Secondary addresses share the prefix of an earlier one; IPv6 has here those
+	// that are temporary.
+	Secondary bool
+}
+
 // parseAddress reads the body of RTM_NEWADDR or RTM_DELADDR. The local address
 // of a link with a peer's has an attribute of its own.
-func parseAddress(b []byte) (local netip.Addr, err error) {
+func parseAddress(b []byte) (a Address, err error) {
 	if len(b) < ifaddrmsgLen {
-		return local, fmt.Errorf("%w: address of %d bytes", errMessage, len(b))
+		return a, fmt.Errorf("%w: address of %d bytes", errMessage, len(b))
 	}
+	a.Index = int(native.Uint32(b[4:]))
+	flags := uint32(b[2])
+	var local netip.Addr
 	hasLocal := false
-	err = eachAttr(b[ifaddrmsgLen:], func(kind uint16, v []byte) error {
-		if kind != unix.IFA_LOCAL && (kind != unix.IFA_ADDRESS || hasLocal) {
+	err = eachAttr(b[ifaddrmsgLen:], func(kind uint16, v []byte) (err error) {
+		switch {
+		case kind == unix.IFA_FLAGS:
+			flags, err = uint32Of(v)
+			return err
+		case kind != unix.IFA_LOCAL && (kind != unix.IFA_ADDRESS || hasLocal):
 			return nil
 		}
 		hasLocal = hasLocal || kind == unix.IFA_LOCAL
@@ -40,7 +59,35 @@ func parseAddress(b []byte) (local netip.Addr, err error) {
 		}
 		return nil
 	})
-	return local, err
+	if err != nil {
+		return a, err
+	}
+	a.Prefix = netip.PrefixFrom(local, int(b[1]))
+	a.Usable = flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 || flags&unix.IFA_F_OPTIMISTIC != 0
+	a.Secondary = flags&unix.IFA_F_SECONDARY != 0
+	return a, nil
+}
+
+// AllAddresses lists the addresses of all interfaces, those of one in the
+// kernel's order: its primary IPv4 address first.
+func (h *Host) AllAddresses() ([]Address, error) {
+	var all []Address
+	request := newMessage(unix.RTM_GETADDR, 0, make([]byte, ifaddrmsgLen)...)
+	err := h.socket.dump(request, func() { all = all[:0] }, func(kind uint16, body []byte) error {
+		if kind != unix.RTM_NEWADDR {
+			return nil
+		}
+		a, err := parseAddress(body)
+		if err != nil {
+			return err
+		}
+		all = append(all, a)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing addresses: %w", err)
+	}
+	return all, nil
 }
 
 // hostAddress is the address as one that needs no duplicate detection (its

@@ -20,10 +20,11 @@ type claim struct{ sockets []*net.UnixListener }
 
 func takeClaim(p Plan) (*claim, error) {
 	c := &claim{}
-	for name, hint := range map[string]string{
-		fmt.Sprintf("table %d", p.Table):                "table",
-		fmt.Sprintf("rule priority %d", p.RulePriority): "rule priority",
-	} {
+	names := map[string]string{fmt.Sprintf("table %d", p.Table): "table"}
+	if !p.isLone() {
+		names[fmt.Sprintf("rule priority %d", p.RulePriority)] = "rule priority"
+	}
+	for name, hint := range names {
 		l, err := claimName("@re6st " + name)
 		if err != nil {
 			c.release()

@@ -42,7 +42,7 @@ func (h *Host) clean(p Plan, undoFile string) error {
 		failures = append(failures, u.apply(h))
 	}
 	// The file can be lost while the kernel's state is not.
-	failures = append(failures, undo{Table: p.Table, RulePriority: p.RulePriority}.apply(h))
+	failures = append(failures, undo{Table: p.Table, RulePriority: p.RulePriority, RoutePriority: p.RoutePriority}.apply(h))
 	if p.InstanceID != "" {
 		_, err := h.RemoveLinks(p.InstanceID)
 		failures = append(failures, err)
@@ -63,25 +63,44 @@ func (u undo) apply(h *Host) error {
 	if u.Address.IsValid() {
 		failures = append(failures, h.deleteAddress(u.Interface, u.Address))
 	}
-	_, err := h.syncRules(Plan{RulePriority: u.RulePriority}.isOurs, nil)
-	failures = append(failures, err, h.flush(u.Table))
+	if u.RulePriority != 0 {
+		_, err := h.syncRules(Plan{RulePriority: u.RulePriority}.isOurs, nil)
+		failures = append(failures, err)
+	}
+	failures = append(failures, h.flush(marks{u.Table, u.RoutePriority}))
 	return errors.Join(failures...)
 }
 
-// flush deletes the routes of protocol 42 of a table. The main table may have
-// those of another Babel router: there only our guards are told apart.
-func (h *Host) flush(table uint32) error {
-	if table == unix.RT_TABLE_UNSPEC {
+// marks are by what routes of protocol 42 are known to be ours: the table, and
+// where others may share it, the priority.
+type marks struct{ table, priority uint32 }
+
+// has says whether the route is ours. Without a priority of our own the main
+// table may have those of another Babel router: there only our guards are told
+// apart.
+func (m marks) has(f foundRoute) bool {
+	switch {
+	case f.Protocol != Protocol || f.Table != m.table:
+		return false
+	case m.priority != 0:
+		return f.Priority == m.priority
+	}
+	return m.table != tableMain || f.isGuard()
+}
+
+// flush deletes our routes.
+func (h *Host) flush(m marks) error {
+	if m.table == unix.RT_TABLE_UNSPEC {
 		return nil
 	}
-	found, err := h.dumpRoutes(table)
+	found, err := h.dumpRoutes(m.table)
 	if err != nil {
 		return err
 	}
 	var requests []message
 	var about []Route
 	for _, f := range found {
-		if f.Protocol == Protocol && (table != tableMain || f.isGuard()) {
+		if m.has(f) {
 			requests, about = append(requests, deleteRoute(f.Route)), append(about, f.Route)
 		}
 	}

@@ -88,7 +88,7 @@ func hinted(err error) error {
 func (i *Installed) install() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.undo = undo{Version: undoVersion, Instance: i.plan.InstanceID, Table: i.plan.Table, RulePriority: i.plan.RulePriority, Interface: i.plan.Interface}
+	i.undo = undo{Version: undoVersion, Instance: i.plan.InstanceID, Table: i.plan.Table, RulePriority: i.plan.RulePriority, Interface: i.plan.Interface, RoutePriority: i.plan.RoutePriority}
 	if i.plan.Address.IsValid() {
 		there, err := i.host.hasAddress(i.plan.Interface, i.plan.Address)
 		if err != nil {

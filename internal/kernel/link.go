@@ -16,6 +16,8 @@ type Link struct {
 	MTU      int
 	Up       bool // administratively up, and with a carrier
 	Loopback bool
+	// PointToPoint: WireGuard, TUN, PPP and other tunnels.
+	PointToPoint bool
 }
 
 func (l Link) String() string {
@@ -26,7 +28,8 @@ func (l Link) String() string {
 	return fmt.Sprintf("%d %s %s mtu %d", l.Index, l.Name, state, l.MTU)
 }
 
-// LinkEvent says the present state of a link, or that it is gone.
+// LinkEvent says the present state of a link, or that it is gone. One that says
+// nothing new of the link tells that its addresses changed.
 type LinkEvent struct {
 	Link    Link
 	Removed bool
@@ -42,7 +45,10 @@ func parseLink(b []byte) (Link, error) {
 	}
 	flags := native.Uint32(b[8:])
 	const up = unix.IFF_UP | unix.IFF_LOWER_UP
-	l := Link{Index: int(int32(native.Uint32(b[4:]))), Up: flags&up == up, Loopback: flags&unix.IFF_LOOPBACK != 0}
+	l := Link{
+		Index: int(int32(native.Uint32(b[4:]))), Up: flags&up == up,
+		Loopback: flags&unix.IFF_LOOPBACK != 0, PointToPoint: flags&unix.IFF_POINTOPOINT != 0,
+	}
 	err := eachAttr(b[ifinfomsgLen:], func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.IFLA_IFNAME:

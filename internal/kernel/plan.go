@@ -46,7 +46,17 @@ type Plan struct {
 	RulePriority uint32         // the first of the rules' priorities
 	Gateway      bool           // mesh traffic may leave by this host's own default route
 	InstanceID   string         // hash of the state directory: tells ours from another instance's
+
+	// RoutePriority makes it the plan of a lone router, which has no network, no
+	// rules and no table of its own: this is the kernel's metric of its routes,
+	// and with protocol 42 it tells them from those of others in the table.
+	RoutePriority uint32
 }
+
+func (p Plan) isLone() bool { return p.RoutePriority != 0 }
+
+// marks says by what the routes of the plan are known.
+func (p Plan) marks() marks { return marks{p.Table, p.RoutePriority} }
 
 func (p Plan) withDefaults() Plan {
 	if p.Table == 0 {
@@ -55,7 +65,7 @@ func (p Plan) withDefaults() Plan {
 	if p.Mark == 0 {
 		p.Mark = DefaultMark
 	}
-	if p.RulePriority == 0 {
+	if p.RulePriority == 0 && !p.isLone() {
 		p.RulePriority = DefaultRulePriority
 	}
 	if p.Interface == "" {
@@ -80,6 +90,9 @@ func (p Plan) check() error {
 	if p.Table == unix.RT_TABLE_LOCAL || p.Table == unix.RT_TABLE_DEFAULT {
 		return fmt.Errorf("table %d is the kernel's", p.Table)
 	}
+	if p.isLone() {
+		return p.checkLone()
+	}
 	// The last rule must lie behind main, all others before it.
 	if p.RulePriority+offsetLast <= priorityMain+1 || p.RulePriority+offsetAnnounced >= priorityMain {
 		return fmt.Errorf("rule priority %d: want one from %d to %d", p.RulePriority, priorityMain+2-offsetLast, priorityMain-offsetAnnounced-1)
@@ -90,9 +103,19 @@ func (p Plan) check() error {
 	return nil
 }
 
+func (p Plan) checkLone() error {
+	if len(p.Networks) > 0 || p.RulePriority != 0 || p.Address.IsValid() {
+		return errors.New("a lone router has no network, address or rules")
+	}
+	return nil
+}
+
 // families are those in which the network has a prefix: in the others there is
 // nothing to route, and the host's rules are left alone.
 func (p Plan) families() []uint8 {
+	if p.isLone() {
+		return []uint8{unix.AF_INET, unix.AF_INET6} // it routes whatever it learns
+	}
 	var all []uint8
 	for _, n := range p.Networks {
 		if f := family(n.Addr()); !slices.Contains(all, f) {
@@ -155,6 +178,9 @@ func (p Plan) inside(l netip.Prefix) bool {
 // families in which the mesh has prefixes beside NET.
 func (p Plan) rules(announced []uint8) []rule {
 	var all []rule
+	if p.isLone() {
+		return nil
+	}
 	for _, fam := range p.families() {
 		at := func(offset uint32) rule {
 			return rule{family: fam, priority: p.RulePriority + offset, protocol: Protocol, table: p.Table}
@@ -185,5 +211,8 @@ func (p Plan) rules(announced []uint8) []rule {
 
 // isOurs says whether a rule of protocol 42 at this priority is this instance's.
 func (p Plan) isOurs(priority uint32) bool {
+	if p.RulePriority == 0 {
+		return false
+	}
 	return (priority >= p.RulePriority && priority <= p.RulePriority+offsetAnnounced) || priority == p.RulePriority+offsetLast
 }

@@ -157,10 +157,10 @@ func (h *Host) resyncRoutes(log *slog.Logger) bool {
 	for k := range h.wanted {
 		tables[k.table] = true
 	}
-	own := uint32(0)
+	var own marks
 	if i := h.installed.get(); i != nil {
-		own = i.plan.Table
-		tables[own] = true
+		own = i.plan.marks()
+		tables[own.table] = true
 	}
 	changed := false
 	for _, table := range slices.Sorted(maps.Keys(tables)) {
@@ -169,20 +169,20 @@ func (h *Host) resyncRoutes(log *slog.Logger) bool {
 			log.Warn("comparing the kernel's tables", "err", err)
 			continue
 		}
-		missing, stray := h.compareLocked(table, table == own, found)
+		missing, stray := h.compareLocked(table, own, found)
 		changed = h.mendLocked(missing, stray, log) || changed
 	}
 	return changed
 }
 
-func (h *Host) compareLocked(table uint32, own bool, found []foundRoute) (missing, stray []Route) {
+func (h *Host) compareLocked(table uint32, own marks, found []foundRoute) (missing, stray []Route) {
 	have := make(map[routeKey]bool, len(found))
 	for _, f := range found {
 		want, wanted := h.wanted[f.key()]
 		if wanted && !f.many && f.Route == want {
 			have[f.key()] = true
 		}
-		if !wanted && own && f.isStray(table) {
+		if !wanted && own.hasStray(f) {
 			stray = append(stray, f.Route)
 		}
 	}

@@ -113,6 +113,19 @@ func (s *subscribers) tell(e LinkEvent) (changed bool) {
 	return true
 }
 
+// tellAddress says that addresses of a link changed.
+func (s *subscribers) tellAddress(index int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, known := s.links[index]
+	if !known {
+		return // its subscribers have yet to hear of the link
+	}
+	for _, o := range s.all {
+		o.post(LinkEvent{Link: l})
+	}
+}
+
 // replace takes the full list after events were lost.
 func (s *subscribers) replace(links []Link) {
 	s.mu.Lock()
@@ -123,7 +136,9 @@ func (s *subscribers) replace(links []Link) {
 	s.mu.Unlock()
 	for _, l := range links {
 		delete(gone, l.Index)
-		s.tell(LinkEvent{Link: l})
+		if !s.tell(LinkEvent{Link: l}) {
+			s.tellAddress(l.Index) // its events may be among those that were lost
+		}
 	}
 	for _, l := range gone {
 		s.tell(LinkEvent{Link: l, Removed: true})

@@ -21,6 +21,8 @@ type undo struct {
 	Interface    string       `json:"interface"`
 	Address      netip.Addr   `json:"address"` // zero where it was there before us
 	Sysctls      []sysctlUndo `json:"sysctls"`
+	// RoutePriority is a lone router's (Plan).
+	RoutePriority uint32 `json:"route_priority,omitempty"`
 }
 
 const undoVersion = 1

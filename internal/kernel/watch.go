@@ -104,8 +104,8 @@ func (h *Host) heed(d *dirt, hd header, body []byte) error {
 		return h.heedRoute(d, hd.kind == unix.RTM_DELROUTE, body)
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		d.rules = d.rules || hd.port != h.socket.port
-	case unix.RTM_DELADDR:
-		return h.heedAddress(d, body)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return h.heedAddress(d, hd.kind == unix.RTM_DELADDR, body)
 	case newNetconfKind:
 		d.sysctls = true
 	}
@@ -136,14 +136,15 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 
 // heedAddress: with the node's address the kernel takes the preferred source out
 // of the routes that name it, and tells no one.
-func (h *Host) heedAddress(d *dirt, body []byte) error {
-	i := h.installed.get()
-	if i == nil {
-		return nil
+func (h *Host) heedAddress(d *dirt, removed bool, body []byte) error {
+	a, err := parseAddress(body)
+	if err != nil {
+		return err
 	}
-	gone, err := parseAddress(body)
-	d.all = d.all || gone == i.plan.Address
-	return err
+	h.subscribers.tellAddress(a.Index)
+	i := h.installed.get()
+	d.all = d.all || (removed && i != nil && a.Addr() == i.plan.Address)
+	return nil
 }
 
 // uses says whether a wanted route goes by the link.
@@ -176,14 +177,14 @@ func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 	switch {
 	case wanted && (removed || f.many || f.Route != want):
 		d.route(f.key())
-	case !wanted && !removed && i != nil && f.isStray(i.plan.Table):
+	case !wanted && !removed && i != nil && i.plan.marks().hasStray(f):
 		d.route(f.key())
 	}
 	return nil
 }
 
-// isStray: it bears our mark in our table, and we do not know it. In the main
-// table it may be another Babel router's.
-func (f foundRoute) isStray(table uint32) bool {
-	return f.Protocol == Protocol && f.Table == table && table != tableMain
+// hasStray: it bears our marks, and we do not know it. In the main table only a
+// priority of our own is mark enough.
+func (m marks) hasStray(f foundRoute) bool {
+	return m.has(f) && (m.table != tableMain || m.priority != 0)
 }
