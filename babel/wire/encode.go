@@ -3,17 +3,21 @@ package wire
 import "net/netip"
 
 // Encoder writes one packet of bounded size. TLVs are added until one does not
-// fit; the state of the compression is that of the packet.
+// fit; the state of the compression is that of the packet. It allocates nothing
+// but the packets themselves.
 type Encoder struct {
-	buf   []byte
+	buf   []byte // nil without TLVs
 	limit int
-	empty int // length without TLVs
+	said
+	stampAt int
+}
 
+// said is the parser state that the receiver of the packet will have.
+type said struct {
 	id       RouterID
 	nextHop4 netip.Addr
 	nextHop6 netip.Addr // zero: the packet's source
 	defaults [AEv4viav6 + 1]encoderDefault
-	stampAt  int
 }
 
 type encoderDefault struct {
@@ -21,28 +25,28 @@ type encoderDefault struct {
 	n    int // octets worth omitting
 }
 
+// slack is room for the TLV that does not fit any more.
+const slack = 64
+
 // NewEncoder begins a packet of at most limit octets.
 func NewEncoder(limit int) *Encoder {
-	e := &Encoder{limit: limit}
-	e.Reset()
-	return e
+	return &Encoder{limit: limit}
 }
 
 // Reset begins another packet; the bytes of the last one stay with their owner.
 func (e *Encoder) Reset() {
-	*e = Encoder{limit: e.limit, buf: make([]byte, HeaderLen, e.limit)}
-	e.buf[0], e.buf[1] = magic, version
-	e.empty = HeaderLen
+	e.buf, e.said, e.stampAt = nil, said{}, 0
 }
 
 // IsEmpty tells whether no TLV was added.
-func (e *Encoder) IsEmpty() bool { return len(e.buf) == e.empty }
+func (e *Encoder) IsEmpty() bool { return len(e.buf) <= HeaderLen }
 
 // Len is the length of the packet so far.
-func (e *Encoder) Len() int { return len(e.buf) }
+func (e *Encoder) Len() int { return max(len(e.buf), HeaderLen) }
 
 // Bytes ends the packet.
 func (e *Encoder) Bytes() []byte {
+	e.begin()
 	n := len(e.buf) - HeaderLen
 	e.buf[2], e.buf[3] = byte(n>>8), byte(n)
 	return e.buf
@@ -52,32 +56,68 @@ func (e *Encoder) Bytes() []byte {
 // overwritten just before sending, or 0.
 func (e *Encoder) StampAt() int { return e.stampAt }
 
-// Add appends a TLV, and before an Update the Router-Id and Next Hop TLVs that
-// it needs. If the limit does not allow it, it is false and nothing changed.
-func (e *Encoder) Add(tlv TLV) bool {
-	was := *e
-	switch t := tlv.(type) {
-	case *Update:
-		e.addUpdate(t)
-	case *Hello:
-		at := len(e.buf)
-		e.buf = t.append(e.buf)
-		if t.Timestamp.Present {
-			e.stampAt = at + 2 + 6 + 2
-		}
-	case interface{ append([]byte) []byte }:
-		e.buf = t.append(e.buf)
+func (e *Encoder) begin() {
+	if e.buf == nil {
+		e.buf = make([]byte, HeaderLen, e.limit+slack)
+		e.buf[0], e.buf[1] = magic, version
 	}
+}
+
+// fits keeps what was added at the offset, or takes it back.
+func (e *Encoder) fits(at int) bool {
 	if len(e.buf) > e.limit {
-		was.buf = was.buf[:len(was.buf):cap(was.buf)]
-		*e = was
+		e.buf = e.buf[:at]
 		return false
 	}
 	return true
 }
 
-func (e *Encoder) addUpdate(u *Update) {
-	ae := updateAE(u.Prefix, u.NextHop)
+// Add appends a TLV, and before an Update the Router-Id and Next Hop TLVs that
+// it needs. If the limit does not allow it, it is false and nothing changed.
+func (e *Encoder) Add(tlv TLV) bool {
+	switch t := tlv.(type) {
+	case *Update:
+		return e.AddUpdate(t)
+	case *Hello:
+		return e.AddHello(t)
+	case *IHU:
+		return e.AddIHU(t)
+	case interface{ append([]byte) []byte }:
+		e.begin()
+		at := len(e.buf)
+		e.buf = t.append(e.buf)
+		return e.fits(at)
+	}
+	return true
+}
+
+// AddHello is Add. StampAt is the place of its timestamp from here on.
+func (e *Encoder) AddHello(h *Hello) bool {
+	e.begin()
+	at := len(e.buf)
+	e.buf = h.append(e.buf)
+	if !e.fits(at) {
+		return false
+	}
+	if h.Timestamp.Present {
+		e.stampAt = at + 2 + 6 + 2
+	}
+	return true
+}
+
+// AddIHU is Add.
+func (e *Encoder) AddIHU(u *IHU) bool {
+	e.begin()
+	at := len(e.buf)
+	e.buf = u.append(e.buf)
+	return e.fits(at)
+}
+
+// AddUpdate is Add.
+func (e *Encoder) AddUpdate(u *Update) bool {
+	e.begin()
+	start, ae := len(e.buf), updateAE(u.Prefix, u.NextHop)
+	id, next4, next6, def := e.id, e.nextHop4, e.nextHop6, e.defaults[ae]
 	if u.RouterID != (RouterID{}) && u.RouterID != e.id {
 		e.id = u.RouterID
 		e.buf = append(append(e.buf, byte(TypeRouterID), 10, 0, 0), u.RouterID[:]...)
@@ -94,6 +134,11 @@ func (e *Encoder) addUpdate(u *Update) {
 		e.appendPrefix(ae, u, at)
 	}
 	e.buf = closeTLV(appendSourcePrefix(e.buf, u.From), at)
+	if !e.fits(start) {
+		e.id, e.nextHop4, e.nextHop6, e.defaults[ae] = id, next4, next6, def
+		return false
+	}
+	return true
 }
 
 // appendPrefix omits what the prefix has in common with the one before, which

@@ -98,10 +98,12 @@ type Interval uint16
 // Duration converts; the largest is 655.35 s.
 func (i Interval) Duration() time.Duration { return time.Duration(i) * 10 * time.Millisecond }
 
-// IntervalOf rounds down to centiseconds, within 10 ms and 655.34 s: zero is
-// illegal in most TLVs and 0xFFFF means "never again" in Updates.
+// IntervalOf rounds up to centiseconds, as an interval is a promise, within 10 ms
+// and 655.34 s: zero is illegal in most TLVs and 0xFFFF means "never again" in
+// Updates.
 func IntervalOf(d time.Duration) Interval {
-	return Interval(min(max(d/(10*time.Millisecond), 1), 0xFFFE))
+	const unit = 10 * time.Millisecond
+	return Interval(min(max((d+unit-1)/unit, 1), 0xFFFE))
 }
 
 // TLV is one of the structs below, always by pointer.
