@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"re6st/babel/mac"
 	"re6st/babel/wire"
 )
 
@@ -20,7 +21,8 @@ type Config struct {
 	// Seqno is the first that has never been used: what the last Output.Reserve
 	// of an earlier life said, or anything the first time.
 	Seqno uint16
-	// Rand gives jitter and Hello seqnos.
+	// Rand gives jitter, Hello seqnos, and the indices and nonces of RFC 8967:
+	// outside of simulations nobody may be able to guess it.
 	Rand *rand.Rand
 	// Import judges each Update; nil admits all.
 	Import ImportFilter
@@ -118,6 +120,12 @@ type InterfaceConfig struct {
 	// UnicastHello sends scheduled Hellos to each neighbour by unicast, and
 	// multicast ones more rarely: for links on which multicast is expensive.
 	UnicastHello bool
+	// Keys, if there are any, make each packet carry a MAC by each of them, and
+	// only packets with one be accepted (RFC 8967): at most mac.KeysMax.
+	Keys []mac.Key
+	// AcceptUnsigned accepts other packets too, while keys are brought to all
+	// routers of the link.
+	AcceptUnsigned bool
 }
 
 // Route is a route in the forwarding table.
@@ -135,20 +143,26 @@ type RouteChange struct {
 	Delete bool
 }
 
-// Packet is a datagram to send.
+// Packet is a datagram to send. It is complete after Stamp.
 type Packet struct {
 	Interface int
 	Dst       netip.Addr // multicast group or neighbour
 	Data      []byte
 	stampAt   int
+	seal      *seal
+	isAnswer  bool
 }
 
-// Stamp writes the transmit timestamp, if the packet has one. To be called just
-// before the socket call, with Engine.Timestamp of that moment.
+// Stamp writes the transmit timestamp, if the packet has one, and then its packet
+// counter and MACs, if the link has keys. To be called just before each send,
+// with Engine.Timestamp of that moment, by the loop that owns the engine.
 func (p *Packet) Stamp(timestamp uint32) {
 	if p.stampAt > 0 {
 		b := p.Data[p.stampAt:]
 		b[0], b[1], b[2], b[3] = byte(timestamp>>24), byte(timestamp>>16), byte(timestamp>>8), byte(timestamp)
+	}
+	if p.seal != nil {
+		p.Data = p.seal.close(p.Data, p.Dst)
 	}
 }
 
@@ -177,12 +191,13 @@ const (
 	SeqnoRaised       // our router-id was heard with a newer seqno
 	PacketMalformed   // Text says why
 	RouterIDDuplicate // an Update with our router-id for what we do not originate
+	PacketRefused     // by the MAC, Text says why; told now and then
 )
 
 func (k EventKind) String() string {
 	return [...]string{
 		"neighbour up", "neighbour down", "route lost", "route refused", "route not installed",
-		"seqno raised", "malformed packet", "router-id duplicate",
+		"seqno raised", "malformed packet", "router-id duplicate", "packet refused",
 	}[k]
 }
 
@@ -227,6 +242,21 @@ type InterfaceState struct {
 	UpdatesOut     uint64
 	Malformed      uint64
 	Resent         uint64
+	MAC            MACState
+}
+
+// MACState counts packets by what RFC 8967 said of them.
+type MACState struct {
+	Keys           int // zero: nothing is checked
+	AcceptUnsigned bool
+	Accepted       uint64
+	Unsigned       uint64 // no MAC
+	Forged         uint64 // no right MAC
+	Uncounted      uint64 // no packet counter
+	Replayed       uint64
+	Unproven       uint64 // their sender had to be challenged first
+	Challenges     uint64 // sent
+	Replies        uint64 // sent
 }
 
 // NeighbourState is a neighbour with the cost of its link.

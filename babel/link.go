@@ -14,6 +14,7 @@ const (
 	mtuDefault          = 1280
 	packetMin           = 512 // section 4: at least this may be sent
 	packetOverhead      = 48  // IPv6 and UDP
+	mtuMax              = 65535
 
 	// Urgent is within 0.2 s (appendix B). Here it is what lets the changes that
 	// one event makes travel together.
@@ -33,7 +34,8 @@ type link struct {
 	timer      timer
 	neighbours []*neighbour
 	counters   counters
-	reserved   int // octets of each packet that the MAC will need
+	auth       *auth // nil: no MAC
+	reserved   int   // octets of each packet that the MAC will need
 	drops      drops
 
 	helloSeqno uint16
@@ -73,6 +75,7 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	}
 	l.setIntervals(config.HelloInterval, config.UpdateInterval)
 	l.timer.owner = l
+	l.setKeys(config.Keys, config.AcceptUnsigned)
 	at, _ := slices.BinarySearchFunc(e.links, l.Index, func(l *link, index int) int { return l.Index - index })
 	e.links = slices.Insert(e.links, at, l)
 

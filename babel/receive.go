@@ -23,6 +23,9 @@ func (e *Engine) Receive(now time.Time, index int, src netip.AddrPort, dst netip
 	}
 	l.counters.packetsIn++
 	l.counters.bytesIn += uint64(len(payload))
+	if !l.authenticate(now, src, dst, payload) {
+		return
+	}
 	arrival := e.Timestamp(now)
 	packet := e.decoder.Parse(payload, from)
 	if packet.Err != nil {

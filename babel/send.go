@@ -319,13 +319,16 @@ type batch struct {
 }
 
 func (l *link) newBatch(dst netip.Addr) *batch {
-	return &batch{l, dst, wire.NewEncoder(l.packetMax())}
+	b := &batch{l, dst, wire.NewEncoder(l.packetMax())}
+	b.enc.Spare(l.reserved)
+	return b
 }
 
 // packetMax is what the TLVs of a packet may fill: the link's MTU, "but not less
-// than 512 octets" (section 4), without what the MAC adds at the end.
+// than 512 octets" and no jumbogram (section 4), without what the MAC adds at the
+// end.
 func (l *link) packetMax() int {
-	return max(l.MTU-packetOverhead, packetMin) - l.reserved
+	return max(min(l.MTU, mtuMax)-packetOverhead, packetMin) - l.reserved
 }
 
 func (b *batch) add(tlv wire.TLV) {
@@ -341,8 +344,10 @@ func (b *batch) flush() {
 	}
 	data := b.enc.Bytes()
 	b.l.counters.packetsOut++
-	b.l.counters.bytesOut += uint64(len(data))
-	b.l.e.out.Packets = append(b.l.e.out.Packets, Packet{b.l.Index, b.dst, data, b.enc.StampAt()})
+	b.l.counters.bytesOut += uint64(len(data) + b.l.reserved)
+	b.l.e.out.Packets = append(b.l.e.out.Packets, Packet{
+		Interface: b.l.Index, Dst: b.dst, Data: data, stampAt: b.enc.StampAt(), seal: b.l.newSeal(len(data)),
+	})
 	b.enc.Reset()
 }
 

@@ -54,7 +54,7 @@ func (l *link) state() InterfaceState {
 		HelloInterval: l.HelloInterval, UpdateInterval: l.UpdateInterval, ExtraCost: l.ExtraCost,
 		HelloSeqno: l.helloSeqno, PacketsIn: c.packetsIn, PacketsOut: c.packetsOut,
 		BytesIn: c.bytesIn, BytesOut: c.bytesOut, UpdatesIn: c.updatesIn, UpdatesOut: c.updatesOut,
-		Malformed: c.malformed, Resent: c.resent,
+		Malformed: c.malformed, Resent: c.resent, MAC: l.auth.state(l),
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"re6st/babel/mac"
 )
 
 // A world is a network of engines in virtual time. One seed decides everything.
@@ -54,9 +56,13 @@ type cable struct {
 	delay time.Duration
 	loss  float64
 	isCut bool
-	ends  []end
-	hello time.Duration
-	count int // datagrams
+	keys  []mac.Key
+	// A shuffled cable delays each datagram by up to that much more, and brings
+	// some twice.
+	shuffle time.Duration
+	ends    []end
+	hello   time.Duration
+	count   int // datagrams
 }
 
 type end struct {
@@ -136,7 +142,7 @@ func (n *node) start(c Config) {
 func (n *node) up(index int) {
 	c := n.ports[index]
 	n.engine.InterfaceUp(n.w.now, InterfaceConfig{
-		Index: index, Name: fmt.Sprint("if", index), LinkLocal: n.address, MTU: 1420, Kind: c.kind, HelloInterval: c.hello,
+		Index: index, Name: fmt.Sprint("if", index), LinkLocal: n.address, MTU: 1420, Kind: c.kind, HelloInterval: c.hello, Keys: c.keys,
 	})
 }
 
@@ -229,20 +235,29 @@ func (w *world) send(n *node, p Packet) {
 	if c == nil || n.isDead {
 		return
 	}
+	p.Stamp(n.engine.Timestamp(w.now))
 	w.packets++
 	c.count++
 	w.bytes += len(p.Data)
 	if limit := max(1420-48, 512); len(p.Data) > limit {
 		w.Errorf("packet of %d octets, limit %d", len(p.Data), limit)
 	}
-	p.Stamp(n.engine.Timestamp(w.now))
 	for _, e := range c.ends {
 		isFor := p.Dst.IsMulticast() || p.Dst == e.n.address
 		if e.n == n || !isFor || c.isCut || w.rand.Float64() < c.loss {
 			continue
 		}
-		w.serial++
-		heap.Push(&w.mail, letter{w.now.Add(c.delay), w.serial, e.n, e.index, n.address, p.Dst, slices.Clone(p.Data), e.n.engine})
+		copies, delay := 1, c.delay
+		if c.shuffle > 0 && w.rand.IntN(20) == 0 {
+			copies = 2
+		}
+		for range copies {
+			if c.shuffle > 0 {
+				delay = c.delay + time.Duration(w.rand.Int64N(int64(c.shuffle)))
+			}
+			w.serial++
+			heap.Push(&w.mail, letter{w.now.Add(delay), w.serial, e.n, e.index, n.address, p.Dst, slices.Clone(p.Data), e.n.engine})
+		}
 	}
 }
 

@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"errors"
-	"iter"
-)
+import "iter"
 
 // The TLVs of RFC 8967, section 6. They are all opaque octets but for the packet
 // counter, have no sub-TLVs, and mean nothing after the packet was accepted
@@ -88,15 +85,9 @@ func appendNonce(b []byte, t Type, nonce []byte) []byte {
 
 func (t Type) isAuth() bool { return t >= TypeMAC && t <= TypeChallengeReply }
 
-var errTooLong = errors.New("ending a packet: the body is longer than 65535 octets")
-
 // SetBodyLen makes everything after the header the body, for whoever appends to
-// a packet that an Encoder has ended.
-func SetBodyLen(packet []byte) error {
+// a packet that an Encoder has ended. It has at most 65535 octets.
+func SetBodyLen(packet []byte) {
 	n := len(packet) - HeaderLen
-	if n < 0 || n > 0xFFFF {
-		return errTooLong
-	}
 	packet[2], packet[3] = byte(n>>8), byte(n)
-	return nil
 }

@@ -8,6 +8,7 @@ import "net/netip"
 type Encoder struct {
 	buf   []byte // nil without TLVs
 	limit int
+	spare int
 	said
 	stampAt int
 }
@@ -32,6 +33,9 @@ const slack = 64
 func NewEncoder(limit int) *Encoder {
 	return &Encoder{limit: limit}
 }
+
+// Spare makes room for octets that others append to the packets.
+func (e *Encoder) Spare(octets int) { e.spare = octets }
 
 // Reset begins another packet; the bytes of the last one stay with their owner.
 func (e *Encoder) Reset() {
@@ -58,7 +62,7 @@ func (e *Encoder) StampAt() int { return e.stampAt }
 
 func (e *Encoder) begin() {
 	if e.buf == nil {
-		e.buf = make([]byte, HeaderLen, e.limit+slack)
+		e.buf = make([]byte, HeaderLen, e.limit+max(e.spare, slack))
 		e.buf[0], e.buf[1] = magic, version
 	}
 }
