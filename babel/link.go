@@ -200,8 +200,8 @@ func (l *link) controlSoon(now time.Time) {
 }
 
 // neighbourUp: both sides can use the link now. On a tunnel each tells the other
-// everything, and must not wait to be asked; on a shared link only who is new
-// lacks something, and asks.
+// everything, and must not wait to be asked; on a shared link who is new asks
+// as well, so that one dump serves several.
 func (l *link) neighbourUp(now time.Time, n *neighbour) {
 	n.askAlls = 0
 	if l.Kind == Tunnel {
@@ -211,6 +211,11 @@ func (l *link) neighbourUp(now time.Time, n *neighbour) {
 	}
 	n.askAllAt = now
 	n.wake()
+	// It need not be new to the other side, which then does not ask: what was
+	// said before was of no use to it. Late enough for its question to be
+	// answered by the same dump.
+	l.dumpAt = earliest(l.dumpAt, now.Add(l.e.between(lazyMin, lazyMax)))
+	l.wake()
 }
 
 // neighbourDown: what it has not acknowledged it need not any more.

@@ -64,6 +64,11 @@ func (in *inbound) handle(now time.Time, tlv wire.TLV) {
 		in.l.sendNow(in.from, &wire.Ack{Opaque: a.Opaque})
 		return
 	}
+	if u, ok := tlv.(*wire.IHU); ok && in.n == nil && u.Address.IsValid() && in.l.isOurs(u.Address) {
+		// It answered our first Hello, and we missed its own: the next IHU could be
+		// three Hellos away.
+		in.n = in.l.addNeighbour(now, in.from)
+	}
 	n := in.n
 	if n == nil {
 		return // whoever has not said Hello is no neighbour
