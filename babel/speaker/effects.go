@@ -150,7 +150,7 @@ func (s *Speaker) report(event babel.Event) {
 	switch event.Kind {
 	case babel.NeighbourUp, babel.NeighbourDown, babel.SeqnoRaised:
 		level = slog.LevelInfo
-	case babel.RouteUninstalled:
+	case babel.RouteUninstalled, babel.PacketRefused:
 		level = slog.LevelWarn
 	}
 	if !s.log.Enabled(context.Background(), level) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"re6st/babel"
+	"re6st/babel/mac"
 	"re6st/internal/kernel"
 )
 
@@ -278,6 +279,18 @@ func (s *Speaker) SetIntervals(index int, hello, update time.Duration) {
 // SetMTU changes the size of the packets that are sent by an interface.
 func (s *Speaker) SetMTU(index, mtu int) {
 	s.input(func(now time.Time) { s.engine.SetMTU(now, index, mtu) })
+}
+
+// SetKeys changes the MAC keys of an interface; none turn the MAC off. Neighbours
+// that have one of them stay.
+func (s *Speaker) SetKeys(index int, keys []mac.Key, acceptUnsigned bool) {
+	s.input(func(now time.Time) {
+		if p := s.sockets[index]; p != nil {
+			// For when the link was down and comes back.
+			p.config.Keys, p.config.AcceptUnsigned = keys, acceptUnsigned
+		}
+		s.engine.SetKeys(now, index, keys, acceptUnsigned)
+	})
 }
 
 // Originate announces a prefix. A zero from means any source.

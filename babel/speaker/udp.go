@@ -23,6 +23,9 @@ type udpSocket struct {
 	conn *net.UDPConn
 	v6   *ipv6.PacketConn
 	zone string
+	// source is the control message that says from which address: the MAC covers
+	// it, neighbours know us by it, and a device may have several.
+	source []byte
 }
 
 // listen opens port 6696 on one device. Others on the host (another network's
@@ -37,6 +40,9 @@ func listen(config babel.InterfaceConfig) (socket, error) {
 		return nil, err
 	}
 	s := &udpSocket{conn: pc.(*net.UDPConn), v6: ipv6.NewPacketConn(pc), zone: config.Name}
+	if a := config.LinkLocal; a.Is6() {
+		s.source = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: a.As16(), Ifindex: uint32(config.Index)})
+	}
 	if err := s.prepare(config); err != nil {
 		_ = pc.Close() // the first error says more
 		return nil, err
@@ -102,7 +108,7 @@ func (s *udpSocket) recv(b []byte) (n int, src netip.AddrPort, dst netip.Addr, e
 }
 
 func (s *udpSocket) send(b []byte, dst netip.Addr) error {
-	_, err := s.conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(dst.WithZone(s.zone), wire.Port))
+	_, _, err := s.conn.WriteMsgUDPAddrPort(b, s.source, netip.AddrPortFrom(dst.WithZone(s.zone), wire.Port))
 	return err
 }
 
