@@ -9,7 +9,7 @@ BUILD    = $(GO) build -trimpath
 BIN      = $(CURDIR)/bin
 MINUTES ?= 14m
 
-.PHONY: all build test unit lab soak demo bench rows conformance lint fuzz test-kernel setup clean help
+.PHONY: all build test unit lab soak demo bench bench-babel rows conformance lint fuzz test-kernel setup clean help
 
 all: build
 
@@ -41,6 +41,9 @@ demo: setup build ## a mesh in namespaces on this machine, and what it does
 
 bench: setup build ## the figures of docs/benchmarks.md
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench
+
+bench-babel: setup build ## our Babel beside babeld and BIRD, in one run
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench-babel
 
 rows: ## the ledger: which row is shown by which test, full or reduced
 	@$(GO) run ./scripts/rows

@@ -203,7 +203,6 @@ func measureCuts(t lab.TB, d daemon, tm timers, topology string, manner, cuts in
 	return o
 }
 
-
 // lossy is what a link that loses every tenth packet costs those who use it.
 type lossy struct {
 	Daemon string  `json:"daemon"`

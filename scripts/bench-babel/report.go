@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"re6st/internal/lab"
 )
@@ -30,6 +31,10 @@ func (r *report) add(f func()) {
 
 // measure runs one measurement in a lab of its own and counts it if it fails.
 func (r *report) measure(part string, d daemon, f func(lab.TB)) {
+	begun := time.Now()
+	defer func() {
+		fmt.Fprintf(os.Stderr, "bench-babel: %s %s, %.0f s\n", part, d.name, time.Since(begun).Seconds())
+	}()
 	if !lab.Standalone("bench-babel-"+part+"-"+d.name, os.Stderr, f) {
 		r.add(func() { r.Failed++ })
 	}
