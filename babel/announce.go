@@ -1,6 +1,7 @@
 package babel
 
 import (
+	"net/netip"
 	"time"
 
 	"re6st/babel/wire"
@@ -22,6 +23,7 @@ const (
 type advertised struct {
 	id     RouterID
 	metric uint16
+	extra  attachment
 	link   *link // over which the route went: split horizon hid it there
 	at     time.Time
 }
@@ -30,9 +32,9 @@ type advertised struct {
 func (p *entry) current() advertised {
 	switch {
 	case p.own != nil:
-		return advertised{id: p.e.RouterID, metric: p.own.metric}
+		return advertised{id: p.e.RouterID, metric: p.own.metric, extra: p.ownAttachment}
 	case p.selected != nil:
-		return advertised{id: p.selected.id, metric: p.selected.metric, link: p.selected.n.link}
+		return advertised{id: p.selected.id, metric: p.selected.metric, extra: p.attachment(), link: p.selected.n.link}
 	}
 	return advertised{metric: Infinity}
 }
@@ -69,7 +71,7 @@ func (p *entry) announce(now time.Time) {
 		p.turn(now, cur.link)
 	}
 	switch {
-	case !isWorthTelling(cur.metric, last.metric):
+	case cur.extra == last.extra && !isWorthTelling(cur.metric, last.metric):
 		p.triggerAt = time.Time{}
 	case now.Before(last.at.Add(triggerGap)):
 		p.triggerAt = last.at.Add(triggerGap)
@@ -88,6 +90,9 @@ func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 	for _, l := range p.e.links {
 		isHidden := l.isHorizon() && cur.link == l
 		if isHidden && (last.metric == Infinity || last.link == l) {
+			continue
+		}
+		if p.isWithheld(l, &cur, last.metric == Infinity) {
 			continue
 		}
 		l.announce(now, p, isUrgent)
@@ -129,6 +134,8 @@ func (l *link) advertisement(now time.Time, p *entry, triggered bool) *wire.Upda
 		return l.retraction(p)
 	case isHidden:
 		return nil
+	case !triggered && p.isHushed(l):
+		return nil
 	case p.own == nil && p.selected == nil && !p.isHeld && !triggered:
 		return nil
 	}
@@ -137,22 +144,41 @@ func (l *link) advertisement(now time.Time, p *entry, triggered bool) *wire.Upda
 
 // updateOf is the Update for an entry, split horizon aside.
 func (l *link) updateOf(now time.Time, p *entry) *wire.Update {
-	u := l.retraction(p)
-	switch {
-	case p.own != nil:
-		u.RouterID, u.Seqno, u.Metric = p.e.RouterID, p.e.seqno.current, p.own.metric
-	case p.selected != nil:
-		r := p.selected
-		u.RouterID, u.Seqno, u.Metric = r.id, r.seqno, r.metric
-		// "before sending an update, ... update the source table" (section 3.7.3).
-		p.noteFeasibility(now, r.id, r.seqno, r.metric)
+	u, cur := l.retraction(p), p.current()
+	if cur.metric == Infinity {
+		return u
 	}
+	x := p.judgeExport(l, &cur)
+	p.noteExport(x)
+	metric := metricOf(x.add, cur.metric)
+	if !x.ok || metric == Infinity {
+		return u
+	}
+	u.RouterID, u.Metric, u.Attachment = cur.id, metric, []byte(cur.extra.text())
+	if p.own != nil {
+		u.Seqno = p.e.seqno.current
+		return u
+	}
+	u.Seqno = p.selected.seqno
+	// "before sending an update, ... update the source table" (section 3.7.3):
+	// with the metric that is really sent.
+	p.noteFeasibility(now, cur.id, u.Seqno, metric)
 	return u
 }
 
 func (l *link) retraction(p *entry) *wire.Update {
 	return &wire.Update{
-		Prefix: p.prefix, From: p.from,
+		Prefix: p.prefix, From: p.from, NextHop: l.nextHop(p.prefix),
 		Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity,
 	}
+}
+
+// nextHop is what we say of IPv4 prefixes: our IPv4 address where the link has
+// one, "in the interest of maximising compatibility" (RFC 9229, section 2.1).
+// All else goes by the packet's source.
+func (l *link) nextHop(p netip.Prefix) netip.Addr {
+	if p.Addr().Is4() && l.IPv4.Is4() {
+		return l.IPv4
+	}
+	return netip.Addr{}
 }

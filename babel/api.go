@@ -26,6 +26,10 @@ type Config struct {
 	Rand *rand.Rand
 	// Import judges each Update; nil admits all.
 	Import ImportFilter
+	// ImportCost adds to the metric of a route that Import admits; nil adds nothing.
+	ImportCost func(Update) uint16
+	// Export judges what is announced over each link; nil announces everything.
+	Export ExportFilter
 	// RoutesMax bounds the routes that one neighbour may make us store.
 	// Zero: 65536.
 	RoutesMax int
@@ -64,11 +68,30 @@ type Update struct {
 	Interface int
 	Seqno     uint16
 	Metric    uint16
+	// Attachment is the opaque sub-TLVs that came with it: see wire.SubTLVs.
+	Attachment string
 }
 
 // ImportFilter is policy as a value. It must be a function of the update and of
 // what FilterChanged announces.
 type ImportFilter func(Update) Verdict
+
+// Announcement is what an ExportFilter judges: what we would say of a route over
+// a link, the extra metric of the filter aside.
+type Announcement struct {
+	Prefix    netip.Prefix
+	From      netip.Prefix // zero: any source
+	RouterID  RouterID
+	Interface int
+	Metric    uint16
+	Own       bool // originated here
+}
+
+// ExportFilter is policy about what others hear: whether the route is announced
+// over the link, and what is added to its metric there. What is not ok is
+// retracted if it was announced before. Like an ImportFilter it may only change
+// its mind when FilterChanged says so.
+type ExportFilter func(Announcement) (add uint16, ok bool)
 
 // Kind is the kind of a link: how its cost is computed, whether split horizon
 // applies, and whether changes are acknowledged.
@@ -105,6 +128,9 @@ type InterfaceConfig struct {
 	UpdateInterval time.Duration // default 4 Hello intervals, on tunnels 300 s
 	ExtraCost      uint16
 	RTT            bool // send timestamps; on tunnels always
+	// IPv4 is our address there, and then the next hop of the IPv4 routes that we
+	// announce (AE 1). Without one they go by our IPv6 address (AE 4, RFC 9229).
+	IPv4 netip.Addr
 
 	// RxCost is the nominal cost of a link without loss. Zero: 96, wireless 256.
 	// A tunnel that has one costs that much at least, whatever its RTT.

@@ -126,42 +126,9 @@ func (e *Engine) Withdraw(now time.Time, prefix, from netip.Prefix) {
 		return
 	}
 	if p := e.entries[keyOf(prefix, from)]; p != nil && p.own != nil {
-		p.own = nil
+		p.own, p.ownAttachment = nil, attachment{}
 		p.reconsider(now)
 	}
-}
-
-// FilterChanged judges the stored routes anew, and asks neighbours of whose
-// Updates some were refused to say them again.
-func (e *Engine) FilterChanged(now time.Time) {
-	if !e.begin(now) {
-		return
-	}
-	for _, p := range e.sortedEntries() {
-		for _, r := range slices.Clone(p.routes) {
-			r.verdict = e.judge(r.update())
-			if r.verdict == Refuse {
-				r.n.hasRefused = true
-				p.remove(r)
-			}
-		}
-		p.reconsider(now)
-	}
-	for _, l := range e.links {
-		for _, n := range l.neighbours {
-			if n.hasRefused {
-				n.hasRefused = false
-				n.ask(now, &wire.RouteRequest{})
-			}
-		}
-	}
-}
-
-func (e *Engine) judge(u Update) Verdict {
-	if e.Import == nil {
-		return Accept
-	}
-	return e.Import(u)
 }
 
 // Stop retracts everything and takes all routes out of the kernel. The engine

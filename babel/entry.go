@@ -11,10 +11,14 @@ type entry struct {
 	e        *Engine
 	timer    timer
 	own      *ownRoute
+	carried  []carried
+	exports  []exported
 	routes   []*route
 	sources  []source
 	requests []*request
 	selected *route
+
+	ownAttachment attachment
 
 	advertised advertised
 	triggerAt  time.Time // of an update that triggerGap holds back

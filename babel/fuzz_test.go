@@ -216,7 +216,7 @@ func (z *fuzz) check() {
 			z.Fatalf("selected but not usable: %+v", r)
 		}
 		for _, r := range p.routes {
-			if r.n.routes[r.index] != r || r.metric != metricOf(r.n.cost, r.refMetric) || r.verdict == Refuse {
+			if r.n.routes[r.index] != r || r.metric != metricOf(r.extra, metricOf(r.n.cost, r.refMetric)) || r.verdict == Refuse {
 				z.Fatalf("route out of step: %+v", r)
 			}
 			if p.selected == nil && p.own == nil && r.isUsable() {

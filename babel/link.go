@@ -78,6 +78,7 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	l.setKeys(config.Keys, config.AcceptUnsigned)
 	at, _ := slices.BinarySearchFunc(e.links, l.Index, func(l *link, index int) int { return l.Index - index })
 	e.links = slices.Insert(e.links, at, l)
+	e.withholdAll(l)
 
 	// A new link is of use at once: a few Hellos close together, and a request
 	// for everything from whoever hears them.

@@ -29,6 +29,7 @@ type neighbour struct {
 	heard   time.Time // any packet
 
 	routes     []*route
+	attached   int // octets of attachments
 	hasRefused bool
 	asks       []wire.TLV // to be sent by unicast
 	replies    []*entry   // to be announced by unicast, split horizon or not

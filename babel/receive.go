@@ -161,14 +161,14 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 		n.receiveOwn(now, p, t)
 		return
 	}
-	u := Update{k.prefix, k.from, t.RouterID, n.addr, n.link.Index, t.Seqno, t.Metric}
-	verdict := e.judge(u)
+	u := Update{k.prefix, k.from, t.RouterID, n.addr, n.link.Index, t.Seqno, t.Metric, string(t.Attachment)}
+	verdict, extra := e.judge(u)
 	isNew := p == nil || p.route(n) == nil
 	if verdict == Refuse || isNew && len(n.routes) >= e.RoutesMax {
 		n.refuse(now, p, u)
 		return
 	}
-	e.entry(k).receive(now, n, t, verdict)
+	e.entry(k).receive(now, n, t, verdict, extra)
 }
 
 func (n *neighbour) refuse(now time.Time, p *entry, u Update) {
@@ -223,7 +223,7 @@ func (n *neighbour) retractOne(now time.Time, p *entry) {
 }
 
 // receive takes a finite Update that the filter admits.
-func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Verdict) {
+func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Verdict, extra uint16) {
 	r := p.route(n)
 	isFeasible := p.isFeasible(t.RouterID, t.Seqno, t.Metric)
 	if r != nil && r == p.selected && !isFeasible && r.id == t.RouterID && verdict == Accept {
@@ -238,7 +238,8 @@ func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Ver
 		r = p.addRoute(n)
 	}
 	r.id, r.seqno, r.refMetric, r.nextHop = t.RouterID, t.Seqno, t.Metric, t.NextHop
-	r.verdict, r.isStale = verdict, false
+	r.verdict, r.extra, r.isStale = verdict, extra, false
+	p.carry(n, t.Attachment)
 	r.interval = t.Interval.Duration()
 	r.setMetric(now)
 	r.refresh(now)

@@ -215,7 +215,7 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 	}
 	if !p.answers(t.RouterID, t.Seqno) {
 		if p.own == nil {
-			if t.RouterID != e.RouterID { // nobody else can answer for us
+			if t.RouterID != e.RouterID && !p.isHushed(n.link) { // nobody else can answer for us
 				p.forward(now, n, t)
 			}
 			return

@@ -17,6 +17,7 @@ type route struct {
 	seqno     uint16
 	refMetric uint16 // the neighbour's
 	metric    uint16 // ours, by way of it
+	extra     uint16 // of the metric, by Config.ImportCost
 	verdict   Verdict
 	isStale   bool // selected, and a later Update of its neighbour was unfeasible
 	late      late // that Update
@@ -66,6 +67,7 @@ func (p *entry) remove(r *route) {
 		return
 	}
 	p.routes = slices.Delete(p.routes, i, i+1)
+	p.carry(r.n, nil)
 	last := len(r.n.routes) - 1
 	r.n.routes[r.index] = r.n.routes[last]
 	r.n.routes[r.index].index = r.index
@@ -78,7 +80,7 @@ func (p *entry) remove(r *route) {
 
 // setMetric computes the metric from the neighbour's and the cost of the link.
 func (r *route) setMetric(now time.Time) {
-	metric := metricOf(r.n.cost, r.refMetric)
+	metric := metricOf(r.extra, metricOf(r.n.cost, r.refMetric))
 	if metric == r.metric {
 		return
 	}
@@ -145,6 +147,7 @@ func (r *route) update() Update {
 	return Update{
 		Prefix: r.p.prefix, From: r.p.from, RouterID: r.id, Neighbour: r.n.addr,
 		Interface: r.n.link.Index, Seqno: r.seqno, Metric: r.refMetric,
+		Attachment: r.p.carriedFrom(r.n).text(),
 	}
 }
 

@@ -31,7 +31,7 @@ const (
 var none netip.Prefix
 
 func updateFor(p string, change func(*Update)) *Update {
-	u := &Update{AEIPv6, prefix(p), none, 1600, 5, 96, id1, source}
+	u := &Update{AEIPv6, prefix(p), none, 1600, 5, 96, id1, source, nil}
 	if change != nil {
 		change(u)
 	}
@@ -306,15 +306,15 @@ func TestC021_C022_DefaultPrefix(t *testing.T) {
 		{"that of AE 2 is not that of AE 1", hexID + hexV4Hop + hexKnown + "08 0b 01 00 20 03 0640 0005 0060 09", []TLV{known}},
 		{"that of AE 2 is not that of AE 4", hexID + hexKnown + "08 0b 04 00 20 03 0640 0005 0060 09", []TLV{known}},
 		{"that of AE 1 is not that of AE 4", hexID + hexV4Hop + hexOne4 + "08 0b 04 00 20 03 0640 0005 0060 09", []TLV{
-			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr("192.0.2.9")},
+			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr("192.0.2.9"), nil},
 		}},
 		{"three at once", hexID + hexV4Hop + hexKnown + hexOne4 + hexVia6 +
 			"08 0b 01 00 20 03 0640 0005 0060 07" + "08 0b 04 00 20 03 0640 0005 0060 08" + hexNext, []TLV{
 			known,
-			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr("192.0.2.9")},
-			&Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, id1, source},
-			&Update{AEIPv4, prefix("192.0.2.7/32"), none, 1600, 5, 96, id1, addr("192.0.2.9")},
-			&Update{AEv4viav6, prefix("198.51.100.8/32"), none, 1600, 5, 96, id1, source},
+			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr("192.0.2.9"), nil},
+			&Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, id1, source, nil},
+			&Update{AEIPv4, prefix("192.0.2.7/32"), none, 1600, 5, 96, id1, addr("192.0.2.9"), nil},
+			&Update{AEv4viav6, prefix("198.51.100.8/32"), none, 1600, 5, 96, id1, source, nil},
 			nine,
 		}},
 	})
@@ -382,7 +382,7 @@ func TestC025_FlagR(t *testing.T) {
 		{"the low octets", hexID + hexR + "0000000007", []TLV{seven}},
 		{"later ones too, of another encoding", hexR + "0000000007" + hexNine + hexVia6, []TLV{
 			seven, updateFor("2001:db8:42:9::/64", func(u *Update) { u.RouterID = RouterID{7: 7} }),
-			&Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, RouterID{7: 7}, source},
+			&Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, RouterID{7: 7}, source, nil},
 		}},
 		{"until a Router-Id TLV", hexR + "0000000007" + hexID + hexNine, []TLV{seven, nine}},
 		{"of the whole prefix, omitted octets and all", hexID + "08 1a 02 80 80 00 0640 0005 0060 20010db8004200010102030405060708" + "08 0b 02 40 80 0f 0640 0005 0060 09", []TLV{
@@ -390,10 +390,10 @@ func TestC025_FlagR(t *testing.T) {
 			updateFor("2001:db8:42:1:102:304:506:709/128", func(u *Update) { u.RouterID = RouterID{1, 2, 3, 4, 5, 6, 7, 9} }),
 		}},
 		{"IPv4: four zeros and the address", hexV4Hop + "08 0e 01 40 20 00 0640 0005 0060 c0000201", []TLV{
-			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, addr("192.0.2.9")},
+			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, addr("192.0.2.9"), nil},
 		}},
 		{"AE 4: the same", "08 0e 04 40 20 00 0640 0005 0060 c0000201", []TLV{
-			&Update{AEv4viav6, prefix("192.0.2.1/32"), none, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, source},
+			&Update{AEv4viav6, prefix("192.0.2.1/32"), none, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, source, nil},
 		}},
 	})
 	// BIRD does not know it with IPv4: we never say it.
@@ -420,7 +420,7 @@ func TestC026_C027_AnnouncementsNeedRouterIDAndNextHop(t *testing.T) {
 			updateFor("2001:db8:42:1::/64", func(u *Update) { u.Metric, u.RouterID = Infinity, RouterID{} }),
 		}},
 		{"a retraction without router-id and next hop", "08 0e 01 80 20 00 0640 0005 ffff c0000201", []TLV{
-			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, Infinity, RouterID{}, netip.Addr{}},
+			&Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, Infinity, RouterID{}, netip.Addr{}, nil},
 		}},
 	})
 }
@@ -430,7 +430,7 @@ func TestC028_NextHop(t *testing.T) {
 		return updateFor("2001:db8:42:9::/64", func(u *Update) { u.NextHop = addr(hop) })
 	}
 	v4 := func(hop string) *Update {
-		return &Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr(hop)}
+		return &Update{AEIPv4, prefix("192.0.2.1/32"), none, 1600, 5, 96, id1, addr(hop), nil}
 	}
 	wantRead(t, []reading{
 		{"the packet's source", hexID + hexNine, []TLV{nine}},
@@ -463,7 +463,7 @@ func TestC029_Wildcard(t *testing.T) {
 func TestC030_AddressEncodings(t *testing.T) {
 	all := []reading{
 		{"AE 3", hexID + "08 12 03 00 80 00 0640 0005 0060 0000000000000009", []TLV{
-			&Update{AELinkLocal, prefix("fe80::9/128"), none, 1600, 5, 96, id1, source},
+			&Update{AELinkLocal, prefix("fe80::9/128"), none, 1600, 5, 96, id1, source, nil},
 		}},
 		{"AE 3 with omitted octets", hexID + hexKnown + "08 11 03 00 80 01 0640 0005 0060 00000000000009", []TLV{known}},
 	}
@@ -568,7 +568,7 @@ func TestC020_C116_SourcePrefix(t *testing.T) {
 		{"Update", hexID + "08 0f 02 00 00 00 0640 0005 0060 80 03 10 2001", []TLV{updateFor("::/0", from)}},
 		{"Route Request", "09 07 02 00 80 03 10 2001", []TLV{&RouteRequest{prefix("::/0"), prefix("2001::/16")}}},
 		{"Seqno Request", "0a 13 02 00 0009 40 00 20010db800420001 80 03 10 2001", []TLV{&SeqnoRequest{prefix("::/0"), prefix("2001::/16"), 9, 64, id1}}},
-		{"IPv4", hexID + "08 0f 04 00 00 00 0640 0005 0060 80 03 10 c000", []TLV{&Update{AEv4viav6, prefix("0.0.0.0/0"), prefix("192.0.0.0/16"), 1600, 5, 96, id1, source}}},
+		{"IPv4", hexID + "08 0f 04 00 00 00 0640 0005 0060 80 03 10 c000", []TLV{&Update{AEv4viav6, prefix("0.0.0.0/0"), prefix("192.0.0.0/16"), 1600, 5, 96, id1, source, nil}}},
 		{"bits beyond its length are cleared", hexID + "08 10 02 00 00 00 0640 0005 0060 80 04 14 2001ff", []TLV{updateFor("::/0", func(u *Update) { u.From = prefix("2001:f000::/20") })}},
 		{"a longer body has something to come", hexID + "08 11 02 00 00 00 0640 0005 0060 80 05 10 2001 ffff", []TLV{updateFor("::/0", from)}},
 		{"a shorter one is no body", hexID + "08 0e 02 00 00 00 0640 0005 0060 80 02 10 20", nil},
@@ -622,7 +622,7 @@ func TestC120_SourcePrefixesAreNotCompressed(t *testing.T) {
 
 func TestC122_AE4(t *testing.T) {
 	via := func(hop string) *Update {
-		return &Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, id1, addr(hop)}
+		return &Update{AEv4viav6, prefix("198.51.100.1/32"), none, 1600, 5, 96, id1, addr(hop), nil}
 	}
 	wantRead(t, []reading{
 		{"the packet's source", hexID + hexVia6, []TLV{via("fe80::1")}},
@@ -630,9 +630,9 @@ func TestC122_AE4(t *testing.T) {
 		{"AE 3 next hop", hexID + hexHopLL + hexVia6, []TLV{via("fe80::42")}},
 		{"not the IPv4 next hop", hexID + hexV4Hop + hexVia6, []TLV{via("fe80::1")}},
 		{"compressed", hexID + hexVia6 + "08 0b 04 00 20 03 0640 0005 0060 08", []TLV{
-			via("fe80::1"), &Update{AEv4viav6, prefix("198.51.100.8/32"), none, 1600, 5, 96, id1, source},
+			via("fe80::1"), &Update{AEv4viav6, prefix("198.51.100.8/32"), none, 1600, 5, 96, id1, source, nil},
 		}},
-		{"bits beyond the length", hexID + "08 0c 04 00 0c 00 0640 0005 0060 c6ff", []TLV{&Update{AEv4viav6, prefix("198.240.0.0/12"), none, 1600, 5, 96, id1, source}}},
+		{"bits beyond the length", hexID + "08 0c 04 00 0c 00 0640 0005 0060 c6ff", []TLV{&Update{AEv4viav6, prefix("198.240.0.0/12"), none, 1600, 5, 96, id1, source, nil}}},
 	})
 	var d Decoder
 	if p := d.Parse(packet(t, hexID+hexVia6), addr("192.0.2.33")); len(p.TLVs) != 0 {

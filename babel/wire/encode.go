@@ -137,7 +137,13 @@ func (e *Encoder) AddUpdate(u *Update) bool {
 	} else {
 		e.appendPrefix(ae, u, at)
 	}
-	e.buf = closeTLV(appendSourcePrefix(e.buf, u.From), at)
+	// The attachment comes last: there is an old parser that takes each sub-TLV
+	// for the first one, and it must not take this one for the source prefix.
+	e.buf = appendSourcePrefix(e.buf, u.From)
+	if len(u.Attachment) <= AttachmentMax {
+		e.buf = append(e.buf, u.Attachment...)
+	}
+	e.buf = closeTLV(e.buf, at)
 	if !e.fits(start) {
 		e.id, e.nextHop4, e.nextHop6, e.defaults[ae] = id, next4, next6, def
 		return false

@@ -173,7 +173,8 @@ type walker struct {
 	rest   []byte
 	kind   uint8
 	body   []byte
-	broken bool // the last one was cut off
+	whole  []byte // with type and length
+	broken bool   // the last one was cut off
 }
 
 // next steps to the next TLV that is not Pad1.
@@ -190,7 +191,7 @@ func (w *walker) next() bool {
 		return false
 	}
 	n := 2 + int(w.rest[1])
-	w.body, w.rest = w.rest[2:n], w.rest[n:]
+	w.body, w.whole, w.rest = w.rest[2:n], w.rest[:n], w.rest[n:]
 	return true
 }
 

@@ -6,11 +6,18 @@ import "net/netip"
 // be ignored: its list is malformed, or an unknown sub-TLV is mandatory
 // (RFC 8966, section 4.4). A nil tlv is one that only changes the parser state.
 func parseSubTLVs(tlv TLV, b []byte) bool {
+	u, isUpdate := tlv.(*Update)
 	w := walker{rest: b}
 	for w.next() {
 		if !parseSubTLV(tlv, subType(w.kind), w.body) {
 			return false
 		}
+		if isUpdate && subType(w.kind).isOpaque() {
+			u.attach(w.whole)
+		}
+	}
+	if isUpdate && len(u.Attachment) == 0 {
+		u.Attachment = nil
 	}
 	return !w.broken
 }

@@ -55,6 +55,15 @@ const (
 	subTimestamp    subType = 3   // RFC 9616
 	subSourcePrefix subType = 128 // RFC 9079
 
+	// Sub-TLVs that say something of the route and not of the hop, and that a
+	// relay passes on with it. The standard knows none: a router cannot tell, of
+	// what it does not understand, whether it is still true one hop further
+	// (Diversity and Timestamp are not). So there is a range of its own for them,
+	// the first half of what section 5 leaves to experiments; all other unknown
+	// ones are ignored and end here, as everywhere.
+	subOpaqueFirst subType = 112
+	subOpaqueLast  subType = 119
+
 	// subMandatory marks the sub-TLVs without which the TLV must not be
 	// understood (section 4.4).
 	subMandatory subType = 0x80
@@ -159,6 +168,9 @@ type Update struct {
 	Metric   uint16
 	RouterID RouterID   // zero in a retraction: the sender said none
 	NextHop  netip.Addr // zero in a retraction, or when writing: the packet's source
+	// Attachment is the opaque sub-TLVs, as they are on the wire. It may be a part
+	// of the datagram, and lives as long.
+	Attachment []byte
 }
 
 // RouteRequest asks for an Update or, without prefix, for all (section 4.6.10).

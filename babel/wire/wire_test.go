@@ -71,7 +71,7 @@ var vectors = []struct {
 	{"IHU over IPv4", "05 0a 0100 0060 04b0 c0000201", []TLV{&IHU{RxCost: 96, Interval: 1200, Address: addr("192.0.2.1")}}, false},
 	{
 		"update", "06 0a 0000 20010db800420001 08 12 02 80 40 00 0640 0005 0060 20010db800420001",
-		[]TLV{&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, 96, id1, source}},
+		[]TLV{&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, 96, id1, source, nil}},
 		false,
 	},
 	{
@@ -79,34 +79,34 @@ var vectors = []struct {
 		`06 0a 0000 20010db800420001 08 12 02 80 40 00 0640 0005 0060 20010db800420001
 		 06 0a 0000 20010db800420002 08 0b 02 80 40 07 0640 0006 0061 02`,
 		[]TLV{
-			&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, 96, id1, source},
-			&Update{AEIPv6, prefix("2001:db8:42:2::/64"), netip.Prefix{}, 1600, 6, 97, id2, source},
+			&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, 96, id1, source, nil},
+			&Update{AEIPv6, prefix("2001:db8:42:2::/64"), netip.Prefix{}, 1600, 6, 97, id2, source, nil},
 		},
 		false,
 	},
 	{
 		"the router-id in the prefix (flag R)", "08 1a 02 40 80 00 0640 0005 0060 20010db8004200010000000000000007",
-		[]TLV{&Update{AEIPv6, prefix("2001:db8:42:1::7/128"), netip.Prefix{}, 1600, 5, 96, RouterID{7: 7}, source}},
+		[]TLV{&Update{AEIPv6, prefix("2001:db8:42:1::7/128"), netip.Prefix{}, 1600, 5, 96, RouterID{7: 7}, source, nil}},
 		true,
 	},
 	{
 		"flag R with IPv4: four zeros and the address", "07 06 0100 c0000209 08 0e 01 40 20 00 0640 0005 0060 c0000201",
-		[]TLV{&Update{AEIPv4, prefix("192.0.2.1/32"), netip.Prefix{}, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, addr("192.0.2.9")}},
+		[]TLV{&Update{AEIPv4, prefix("192.0.2.1/32"), netip.Prefix{}, 1600, 5, 96, RouterID{4: 192, 6: 2, 7: 1}, addr("192.0.2.9"), nil}},
 		true,
 	},
 	{
 		"IPv4 by an IPv6 next hop (RFC 9229)", "06 0a 0000 20010db800420001 08 0d 04 80 18 00 0640 0005 0060 c00002",
-		[]TLV{&Update{AEv4viav6, prefix("192.0.2.0/24"), netip.Prefix{}, 1600, 5, 96, id1, source}},
+		[]TLV{&Update{AEv4viav6, prefix("192.0.2.0/24"), netip.Prefix{}, 1600, 5, 96, id1, source, nil}},
 		false,
 	},
 	{
 		"IPv4 by an IPv4 next hop", "06 0a 0000 20010db800420001 07 06 0100 c0000209 08 0d 01 80 18 00 0640 0005 0060 c00002",
-		[]TLV{&Update{AEIPv4, prefix("192.0.2.0/24"), netip.Prefix{}, 1600, 5, 96, id1, addr("192.0.2.9")}},
+		[]TLV{&Update{AEIPv4, prefix("192.0.2.0/24"), netip.Prefix{}, 1600, 5, 96, id1, addr("192.0.2.9"), nil}},
 		false,
 	},
 	{
 		"bits beyond the length are cleared", "06 0a 0000 20010db800420001 08 0d 02 80 14 00 0640 0005 0060 2001ff",
-		[]TLV{&Update{AEIPv6, prefix("2001:f000::/20"), netip.Prefix{}, 1600, 5, 96, id1, source}},
+		[]TLV{&Update{AEIPv6, prefix("2001:f000::/20"), netip.Prefix{}, 1600, 5, 96, id1, source, nil}},
 		true,
 	},
 	{
@@ -114,24 +114,24 @@ var vectors = []struct {
 		`06 0a 0000 20010db800420001 08 0d 02 80 18 00 0640 0005 0060 20010d
 		 08 0b 02 00 40 07 0640 0005 0060 09`,
 		[]TLV{
-			&Update{AEIPv6, prefix("2001:d00::/24"), netip.Prefix{}, 1600, 5, 96, id1, source},
-			&Update{AEIPv6, prefix("2001:d00:0:9::/64"), netip.Prefix{}, 1600, 5, 96, id1, source},
+			&Update{AEIPv6, prefix("2001:d00::/24"), netip.Prefix{}, 1600, 5, 96, id1, source, nil},
+			&Update{AEIPv6, prefix("2001:d00:0:9::/64"), netip.Prefix{}, 1600, 5, 96, id1, source, nil},
 		},
 		true,
 	},
 	{"retraction without router-id", "08 12 02 80 40 00 0640 0005 ffff 20010db800420001", []TLV{
-		&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, Infinity, RouterID{}, source},
+		&Update{AEIPv6, prefix("2001:db8:42:1::/64"), netip.Prefix{}, 1600, 5, Infinity, RouterID{}, source, nil},
 	}, true},
 	{"retraction of everything", "08 0a 00 00 00 00 0640 0000 ffff", []TLV{&Update{Interval: 1600, Metric: Infinity}}, false},
 	{
 		"source-specific update (RFC 9079)",
 		"06 0a 0000 20010db800420001 08 13 02 00 00 00 0640 0005 0060 80 07 30 20010db80042",
-		[]TLV{&Update{AEIPv6, prefix("::/0"), prefix("2001:db8:42::/48"), 1600, 5, 96, id1, source}},
+		[]TLV{&Update{AEIPv6, prefix("::/0"), prefix("2001:db8:42::/48"), 1600, 5, 96, id1, source, nil}},
 		false,
 	},
 	{
 		"link-local prefix", "06 0a 0000 20010db800420001 08 12 03 00 80 00 0640 0005 0060 0000000000000009",
-		[]TLV{&Update{AELinkLocal, prefix("fe80::9/128"), netip.Prefix{}, 1600, 5, 96, id1, source}},
+		[]TLV{&Update{AELinkLocal, prefix("fe80::9/128"), netip.Prefix{}, 1600, 5, 96, id1, source, nil}},
 		true,
 	},
 	{"request for everything", "09 02 00 00", []TLV{&RouteRequest{}}, false},
