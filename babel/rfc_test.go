@@ -45,65 +45,6 @@ func TestSection3_5_1_Feasibility(t *testing.T) {
 	}
 }
 
-func TestSection4_PacketsFromElsewhere(t *testing.T) {
-	hello := wire.NewEncoder(100)
-	hello.Add(&wire.Hello{Seqno: 1, Interval: 400})
-	for _, v := range []struct {
-		name, src, dst string
-		want           int
-	}{
-		{"link-local, to the group", "[fe80::1]:6696", "ff02::1:6", 1},
-		{"link-local, to us", "[fe80::1]:6696", "fe80::ffff", 1},
-		{"another port", "[fe80::1]:6697", "ff02::1:6", 0},
-		{"global source", "[2001:db8::1]:6696", "ff02::1:6", 0},
-		{"global destination", "[fe80::1]:6696", "2001:db8::2", 0},
-		{"our own, looped back", "[fe80::ffff]:6696", "ff02::1:6", 0},
-	} {
-		s := newScript(t, nil)
-		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self})
-		s.e.Receive(s.now, 1, netip.MustParseAddrPort(v.src), netip.MustParseAddr(v.dst), hello.Bytes())
-		if got := len(s.e.Snapshot(s.now).Neighbours); got != v.want {
-			t.Errorf("%s: %d neighbours", v.name, got)
-		}
-	}
-}
-
-func TestSection3_3_AcknowledgmentIsUnicastAndEchoes(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.say(&wire.AckRequest{Opaque: 777, Interval: 50})
-	s.wantSaid("an acknowledgment", fmt.Sprintf("1 %v ack 777", a.addr))
-}
-
-// A retraction is believed whoever is its router-id; one of what was never
-// announced changes nothing.
-func TestSection3_5_3_Retraction(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	s.wantRoute("announced", prefixA, a)
-	a.say(&wire.Update{Prefix: prefixB, Interval: 1600, Metric: Infinity})
-	a.say(&wire.Update{Prefix: prefixA, Interval: 1600, Metric: Infinity, RouterID: originB})
-	s.wantUnreachable("retracted", prefixA)
-	if n := len(s.e.entries); n != 1 {
-		t.Errorf("%d entries, want 1", n)
-	}
-}
-
-func TestSection3_5_3_WildcardRetraction(t *testing.T) {
-	s := newScript(t, nil)
-	a, b := s.link(1, Wired), s.link(2, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	a.say(&wire.Update{Prefix: prefixA, From: prefixB, Interval: 6000, Seqno: 1, Metric: 10, RouterID: originA})
-	b.announce(prefixB, originB, 1, 10)
-	a.say(&wire.Update{Interval: 1600, Metric: Infinity})
-	s.wantUnreachable("a's", prefixA)
-	if r := s.fib[keyOf(prefixA, prefixB)]; !r.Unreachable {
-		t.Errorf("the source-specific one: %+v", r)
-	}
-	s.wantRoute("b's", prefixB, b)
-}
-
 // Section 3.5.3: the timer runs twice, to infinity and to removal.
 func TestSection3_5_3_Expiry(t *testing.T) {
 	s := newScript(t, nil)

@@ -1,6 +1,7 @@
 package babel
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -22,6 +23,8 @@ type script struct {
 	fib   map[key]Route
 	heard []utterance
 	peers []*peer
+
+	packets []Packet // as they left
 }
 
 // utterance is a TLV that the engine sent.
@@ -50,6 +53,28 @@ var (
 	originB = RouterID{7: 0xb}
 	nowhere netip.Prefix
 )
+
+// raw is a packet body in hex, for what the encoder does not write.
+func (p *peer) raw(body string) {
+	p.s.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(body, " ", ""))
+	if err != nil {
+		p.s.Fatal(err)
+	}
+	p.deliver(wire.Group(), append([]byte{42, 2, byte(len(b) >> 8), byte(len(b))}, b...))
+}
+
+func (p *peer) deliver(dst netip.Addr, packet []byte) {
+	p.s.Helper()
+	p.s.e.Receive(p.s.now, p.index, netip.AddrPortFrom(p.addr, wire.Port), dst, packet)
+	p.s.drain()
+}
+
+// retract takes an announcement back.
+func (p *peer) retract(prefix netip.Prefix) {
+	p.s.Helper()
+	p.say(&wire.Update{Prefix: prefix, Interval: 6000, Metric: Infinity})
+}
 
 func newScript(t *testing.T, change func(*Config)) *script {
 	config := Config{RouterID: selfID, Seqno: 100, Rand: rand.New(rand.NewPCG(1, 1))}
@@ -92,8 +117,7 @@ func (p *peer) say(tlvs ...wire.TLV) {
 			p.s.Fatalf("%v does not fit", tlv)
 		}
 	}
-	p.s.e.Receive(p.s.now, p.index, netip.AddrPortFrom(p.addr, wire.Port), wire.Group(), enc.Bytes())
-	p.s.drain()
+	p.deliver(wire.Group(), enc.Bytes())
 }
 
 // announce says an Update.
@@ -115,14 +139,44 @@ func (s *script) drain() {
 	for _, packet := range out.Packets {
 		s.listen(packet)
 	}
+	s.packets = append(s.packets, out.Packets...)
+}
+
+// neighbour and route are what the engine says of a peer and of what it told.
+func (s *script) neighbour(p *peer) (n NeighbourState, ok bool) {
+	for _, n = range s.e.Snapshot(s.now).Neighbours {
+		if n.Interface == p.index && n.Address == p.addr {
+			return n, true
+		}
+	}
+	return NeighbourState{}, false
+}
+
+func (s *script) route(prefix netip.Prefix, p *peer) (r RouteState, ok bool) {
+	for _, r = range s.e.Snapshot(s.now).Routes {
+		if r.Prefix == prefix && r.Interface == p.index && r.Neighbour == p.addr {
+			return r, true
+		}
+	}
+	return RouteState{}, false
+}
+
+func (s *script) source(prefix, from netip.Prefix, id RouterID) (x SourceState, ok bool) {
+	for _, x = range s.e.Snapshot(s.now).Sources {
+		if x.Prefix == prefix && x.From == from && x.RouterID == id {
+			return x, true
+		}
+	}
+	return SourceState{}, false
 }
 
 func (s *script) listen(packet Packet) {
 	var d wire.Decoder
 	p := d.Parse(packet.Data, self)
 	if p.Err != nil || p.Ignored > 0 {
-		s.Errorf("a malformed packet was sent: %v, %d ignored: %x", p.Err, p.Ignored, packet.Data)
+		s.Errorf("a malformed packet was sent: %v, %d ignored: %.200x", p.Err, p.Ignored, packet.Data)
 	}
+	s.audit(packet, p.TLVs)
 	for _, tlv := range p.TLVs {
 		s.heard = append(s.heard, utterance{s.now, packet.Interface, packet.Dst, tlv})
 		if a, ok := tlv.(*wire.AckRequest); ok {
@@ -132,6 +186,58 @@ func (s *script) listen(packet Packet) {
 				}
 			}
 		}
+	}
+}
+
+// audit is what holds of every packet of every script, whatever it is about: it
+// goes where it may (C003), has one Hello at most (C040), of the right kind (C039)
+// and scheduled (C041); Acks and Seqno Requests go by unicast (C053, C092); an IHU
+// echoes only beside a Hello with its time (C129); and the source table covers
+// every announcement (C057).
+func (s *script) audit(packet Packet, tlvs []wire.TLV) {
+	s.Helper()
+	wrong := func(format string, args ...any) {
+		s.Helper()
+		s.Errorf("sent to %v: %s: %.200x", packet.Dst, fmt.Sprintf(format, args...), packet.Data)
+	}
+	isGroup := packet.Dst == wire.Group()
+	if !isGroup && (!packet.Dst.IsLinkLocalUnicast() || !packet.Dst.Is6()) {
+		wrong("not a link-local address")
+	}
+	hellos, isTimed, echoes := 0, false, 0
+	for _, tlv := range tlvs {
+		switch t := tlv.(type) {
+		case *wire.Hello:
+			hellos++
+			isTimed = t.Timestamp.Present
+			if t.Unicast == isGroup {
+				wrong("a Hello of the other kind")
+			}
+			if t.Interval == 0 && isGroup {
+				wrong("an unscheduled Hello for everybody")
+			}
+		case *wire.IHU:
+			if t.Echo.Present {
+				echoes++
+			}
+		case *wire.Ack, *wire.SeqnoRequest:
+			if isGroup {
+				wrong("%T for everybody", t)
+			}
+		case *wire.Update:
+			if t.Metric != Infinity && t.RouterID != s.e.RouterID {
+				x, ok := s.source(t.Prefix, t.From, t.RouterID)
+				if !ok || isNewer(t.Seqno, x.Seqno) || t.Seqno == x.Seqno && t.Metric < x.Metric {
+					wrong("%s, of which the source table has %+v", describe(t), x)
+				}
+			}
+		}
+	}
+	if hellos > 1 {
+		wrong("%d Hellos", hellos)
+	}
+	if echoes > 0 && !isTimed {
+		wrong("an echo without a Hello that has its time")
 	}
 }
 
