@@ -67,7 +67,7 @@ internal/e2e tests: internal/lab
 internal/interop tests: internal/lab babel/wire? babel/mac?
 internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/network? internal/{identity,origin,liveness,border}?
 internal/deps:
-scripts/*: internal/{lab,sim}? babel/wire?
+scripts/*: internal/{lab,sim}? babel? babel/wire?
 `
 
 // everyTest is what the tests of every package may import.

@@ -144,6 +144,7 @@ func (n *Node) worldTime(t time.Time) time.Duration { return t.Sub(epoch) - n.cl
 // boot gives the node a new engine.
 func (n *Node) boot() {
 	n.now = max(n.now, n.w.now)
+	n.queue.dropUntil(n.now) // there was no socket
 	n.isAlive, n.crash, n.pending, n.stuck = true, NoCrash, nil, 0
 	config := babel.Config{
 		RouterID: n.id, Rand: rand.New(rand.NewPCG(n.w.rand.Uint64(), uint64(n.Index))), Fault: n.w.config.Fault,

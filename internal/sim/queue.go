@@ -70,6 +70,13 @@ func (q *queue) pop() delivery {
 	}
 }
 
+// dropUntil forgets what has arrived so far.
+func (q *queue) dropUntil(now time.Duration) {
+	for len(*q) > 0 && (*q)[0].at <= now {
+		q.pop()
+	}
+}
+
 // schedule is a heap of nodes by the time of their next event.
 type schedule []*Node
 
