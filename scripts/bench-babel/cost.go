@@ -21,7 +21,7 @@ type cost struct {
 	LearnMS   float64 `json:"learn_ms"`
 	RetractMS float64 `json:"retract_ms"`
 	// Seconds from the first datagram until the sink has everything, and from
-	// the retraction until it has nothing.
+	// the retraction until it has nothing; 0: never.
 	LearnSeconds   float64 `json:"learn_seconds"`
 	RetractSeconds float64 `json:"retract_seconds"`
 	MissingKernel  int     `json:"missing_kernel"`
@@ -117,7 +117,7 @@ func tell(t lab.TB, p *rpc.Client, method string, args any) {
 }
 
 // awaitKnown waits until the sink knows as many prefixes, and says when it was.
-func (b *bed) awaitKnown(n int) (Counts, bool) {
+func (b *bed) awaitKnown(n int, patience time.Duration) (Counts, bool) {
 	var c Counts
 	_, err := lab.Await(patience, func() error {
 		if c = counts(b.t, b.sink); c.Known != n {
@@ -144,7 +144,7 @@ func measureCost(t lab.TB, d daemon, prefixes int, rest time.Duration) cost {
 	c := cost{Daemon: d.name, Prefixes: prefixes, RSSEmptyMB: b.rss()}
 	before, begun := b.cpu(), time.Now()
 	tell(t, b.source, "Announce", Announce{Prefixes: prefixes, Rate: 200})
-	full, ok := b.awaitKnown(prefixes)
+	full, ok := b.awaitKnown(prefixes, patience)
 	if ok {
 		c.LearnSeconds = full.Changed.Sub(begun).Seconds()
 	}
@@ -166,7 +166,7 @@ func measureCost(t lab.TB, d daemon, prefixes int, rest time.Duration) cost {
 
 	before, begun = b.cpu(), time.Now()
 	tell(t, b.source, "Retract", struct{}{})
-	if gone, ok := b.awaitKnown(0); ok {
+	if gone, ok := b.awaitKnown(0, patience/3); ok {
 		c.RetractSeconds = gone.Changed.Sub(begun).Seconds()
 	}
 	<-time.After(settle)
@@ -201,7 +201,7 @@ func measureBurst(t lab.TB, d daemon, prefixes int) burst {
 	out := burst{Daemon: d.name, Prefixes: prefixes}
 	before, begun := counts(t, b.sink), time.Now()
 	tell(t, b.source, "Announce", Announce{Prefixes: prefixes})
-	full, ok := b.awaitKnown(prefixes)
+	full, ok := b.awaitKnown(prefixes, patience)
 	if ok {
 		out.LearnSeconds = full.Changed.Sub(begun).Seconds()
 	}

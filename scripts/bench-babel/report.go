@@ -50,6 +50,14 @@ func table(w io.Writer, head string, rows [][]string) {
 	}
 }
 
+// seconds writes a time of which zero means that it never came.
+func seconds(v float64) string {
+	if v == 0 {
+		return "never"
+	}
+	return f("%.2f", v)
+}
+
 func f(format string, v ...any) string { return fmt.Sprintf(format, v...) }
 
 func (r *report) markdown(w io.Writer) {
@@ -76,7 +84,7 @@ func (r *report) costTable(w io.Writer) {
 		}
 		rows = append(rows, []string{
 			c.Daemon, fmt.Sprint(c.Prefixes), f("%.1f", median(learn)), f("%.2f", ratio(median(learn), r.learnOf("babeld", c.Prefixes))),
-			f("%.1f", median(retract)), f("%.1f", median(gone)), f("%.0f", slices.Max(missing)),
+			f("%.1f", median(retract)), seconds(median(gone)), f("%.0f", slices.Max(missing)),
 			f("%.1f / %.1f", c.RSSEmptyMB, c.RSSMB), f("%.2f", c.BytesPerRoute),
 			f("%.3f", c.RestCPU), f("%.0f", c.RestBytes), f("%.0f", c.BackBytes),
 		})
@@ -112,12 +120,8 @@ func (r *report) idleTable(w io.Writer) {
 func (r *report) burstTable(w io.Writer) {
 	var rows [][]string
 	for _, b := range r.Bursts {
-		when := "never"
-		if b.LearnSeconds > 0 {
-			when = f("%.2f", b.LearnSeconds)
-		}
 		rows = append(rows, []string{
-			b.Daemon, fmt.Sprint(b.Prefixes), when, fmt.Sprint(b.Known), fmt.Sprint(b.Drops), fmt.Sprint(b.SeqnoRequests), f("%.2f", b.SentTimes),
+			b.Daemon, fmt.Sprint(b.Prefixes), seconds(b.LearnSeconds), fmt.Sprint(b.Known), fmt.Sprint(b.Drops), fmt.Sprint(b.SeqnoRequests), f("%.2f", b.SentTimes),
 		})
 	}
 	table(w, "| daemon | prefixes in one burst | passed on, all, after s | known at the end | datagrams dropped | seqno requests | × the table's bytes sent |", rows)
