@@ -1,79 +1,14 @@
 package babel
 
 import (
-	"fmt"
-	"net/netip"
 	"testing"
 	"time"
 
 	"re6st/babel/wire"
 )
 
-// Appendix A.1. + is a Hello of the expected seqno, - a timeout, a number a Hello
-// that differs from the expected one by so much.
-func TestAppendixA_1_History(t *testing.T) {
-	for _, v := range []struct {
-		events string
-		want   uint16
-		isGood bool
-		isLost bool
-	}{
-		{"+", 0x8000, false, false},
-		{"+ +", 0xc000, true, false},
-		{"+ + -", 0x6000, true, false},
-		{"+ + - -", 0x3000, false, false},
-		{"+ + +2", 0x9800, false, false},    // two were lost
-		{"+ + - - -2", 0xe000, true, false}, // they were not: undo
-		{"+ + - -1", 0xe000, true, false},
-		{"+ +16", 0x8000, false, false},
-		{"+ +17", 0, false, true},
-		{"+ -17", 0, false, true},
-	} {
-		var h history
-		isLost := false
-		for _, e := range fields(v.events) {
-			d := 0
-			switch e {
-			case "+":
-			case "-":
-				h.miss(epoch)
-				continue
-			default:
-				_, _ = fmt.Sscanf(e, "%d", &d)
-			}
-			isLost = !h.hear(epoch, h.expected+uint16(d), time.Second)
-		}
-		if isLost != v.isLost || !isLost && (h.bits != v.want || h.isGood() != v.isGood) {
-			t.Errorf("%s: %04x good %v lost %v, want %04x %v %v", v.events, h.bits, h.isGood(), isLost, v.want, v.isGood, v.isLost)
-		}
-	}
-	var h history
-	h.hear(epoch, 7, 4*time.Second)
-	if want := epoch.Add(6 * time.Second); h.missAt != want {
-		t.Errorf("timer %v, want 1.5 intervals", h.missAt.Sub(epoch))
-	}
-	h.hear(epoch, 8, 0)
-	if want := epoch.Add(6 * time.Second); h.missAt != want {
-		t.Error("an unscheduled Hello moved the timer")
-	}
-	h.miss(epoch.Add(6 * time.Second))
-	if want := epoch.Add(10 * time.Second); h.missAt != want {
-		t.Errorf("timer %v, want 1.0 intervals after a miss", h.missAt.Sub(epoch))
-	}
-}
-
-func fields(s string) (out []string) {
-	for begin, i := 0, 0; i <= len(s); i++ {
-		if i == len(s) || s[i] == ' ' {
-			out = append(out, s[begin:i])
-			begin = i + 1
-		}
-	}
-	return out
-}
-
-// 2-out-of-3: found dead 1.5 to 2.5 Hello intervals after the cut (conformance 49).
-func TestSection3_4_3_SilentCutIsNoticed(t *testing.T) {
+// 2-out-of-3: found dead 1.5 to 2.5 Hello intervals after the cut.
+func TestC049_SilentCutIsNoticed(t *testing.T) {
 	for _, kind := range []Kind{Wired, Tunnel} {
 		for seed := range uint64(10) {
 			w := newWorld(t, seed)
@@ -130,7 +65,7 @@ func TestF11_LossDoesNotFlapATunnel(t *testing.T) {
 }
 
 // F-10: cut one way, both ends stop, the other one at the next IHU.
-func TestF10_OneWayCut(t *testing.T) {
+func TestF10_C048_OneWayCut(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Wired)
 	a.announce(prefixA, originA, 1, 10)
@@ -153,38 +88,8 @@ func TestF10_OneWayCut(t *testing.T) {
 	}
 }
 
-func TestSection3_4_2_IHU(t *testing.T) {
-	for _, v := range []struct {
-		name string
-		addr netip.Addr
-		want bool
-	}{
-		{"to us", self, true},
-		{"to whoever hears it", netip.Addr{}, true},
-		{"to another address of ours", netip.MustParseAddr("2001:db8::7"), true},
-		{"to another", netip.MustParseAddr("fe80::77"), false},
-	} {
-		s := newScript(t, nil)
-		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self, Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::7")}})
-		p := &peer{s: s, index: 1, addr: netip.MustParseAddr("fe80::1")}
-		for i := range 2 {
-			p.say(&wire.Hello{Seqno: uint16(i), Interval: 400}, &wire.IHU{RxCost: 96, Interval: 100, Address: v.addr})
-		}
-		n := s.e.Snapshot(s.now).Neighbours[0]
-		if n.Reachable != v.want {
-			t.Errorf("%s: reachable %v", v.name, n.Reachable)
-		}
-		if v.want {
-			s.pass(3600 * time.Millisecond)
-			if n := s.e.Snapshot(s.now).Neighbours[0]; n.TxCost != Infinity {
-				t.Errorf("%s: an IHU is worth 3.5 intervals, no more", v.name)
-			}
-		}
-	}
-}
-
 // A neighbour that lost its Hello seqno has restarted: all that it told is void.
-func TestAppendixA_1_RestartedNeighbour(t *testing.T) {
+func TestC043_RestartedNeighbour(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Tunnel)
 	a.announce(prefixA, originA, 1, 10)
