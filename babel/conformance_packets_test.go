@@ -235,8 +235,6 @@ func TestC011_Jitter(t *testing.T) {
 
 func isHello(u utterance) bool { _, ok := u.tlv.(*wire.Hello); return ok }
 
-func isIHU(u utterance) bool { _, ok := u.tlv.(*wire.IHU); return ok }
-
 func isUpdate(prefix netip.Prefix) func(utterance) bool {
 	return func(u utterance) bool { t, ok := u.tlv.(*wire.Update); return ok && t.Prefix == prefix }
 }

@@ -23,119 +23,6 @@ func TestSection3_2_1_SeqnoOrder(t *testing.T) {
 	}
 }
 
-func TestSection3_5_1_Feasibility(t *testing.T) {
-	p := &entry{e: &Engine{}, sources: []source{{id: originA, seqno: 10, metric: 100}}}
-	for _, v := range []struct {
-		name          string
-		id            RouterID
-		seqno, metric uint16
-		want          bool
-	}{
-		{"smaller metric", originA, 10, 99, true},
-		{"equal metric", originA, 10, 100, false},
-		{"larger metric", originA, 10, 101, false},
-		{"newer seqno, larger metric", originA, 11, 1000, true},
-		{"older seqno, smaller metric", originA, 9, 1, false},
-		{"no such source", originB, 0, 1000, true},
-		{"retraction", originA, 1, Infinity, true},
-	} {
-		if got := p.isFeasible(v.id, v.seqno, v.metric); got != v.want {
-			t.Errorf("%s: %v", v.name, got)
-		}
-	}
-}
-
-// Section 3.5.3: the timer runs twice, to infinity and to removal.
-func TestSection3_5_3_Expiry(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 1, 10) // interval 60 s: 210 s
-	s.idle(205*time.Second, a)
-	s.wantRoute("before", prefixA, a)
-	s.idle(10*time.Second, a)
-	s.wantUnreachable("after", prefixA)
-	s.idle(212*time.Second, a)
-	if p := s.e.entries[keyOf(prefixA, nowhere)]; p != nil && len(p.routes) > 0 {
-		t.Error("the route is still there")
-	}
-	s.idle(6*time.Minute, a)
-	if n := len(s.e.entries); n != 0 {
-		t.Errorf("%d entries left", n)
-	}
-}
-
-// Section 3.8.2.3: "shortly before a selected route expires".
-func TestSection3_8_2_3_RefreshBeforeExpiry(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	s.idle(170*time.Second, a)
-	s.said()
-	s.idle(15*time.Second, a)
-	found := false
-	for _, line := range s.said() {
-		found = found || line == fmt.Sprintf("1 %v route request %v", a.addr, prefixA)
-	}
-	if !found {
-		t.Error("no route request before the expiry")
-	}
-}
-
-// The unfeasible Update of the selected route is ignored, timer and all; its
-// sender is asked for a newer seqno, once for nine equal Updates, and the route
-// ends if none comes.
-func TestSection3_8_2_2_UnfeasibleUpdateFromSelectedNeighbour(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	s.pass(time.Second)
-	s.said()
-	for range 9 {
-		a.announce(prefixA, originA, 1, 500)
-		s.pass(200 * time.Millisecond)
-	}
-	want := fmt.Sprintf("1 %v seqno request %v id a seqno 2 hops 64", a.addr, prefixA)
-	requests := 0
-	for _, u := range s.heard {
-		if _, ok := u.tlv.(*wire.SeqnoRequest); ok {
-			requests++
-		}
-	}
-	if requests != 1 {
-		t.Errorf("%d requests, want 1", requests)
-	}
-	s.wantSaid("the request", want)
-	s.wantRoute("meanwhile", prefixA, a)
-	a.announce(prefixA, originA, 2, 500)
-	s.pass(time.Second)
-	s.wantRoute("after the answer", prefixA, a)
-	if got := s.e.Snapshot(s.now).Routes[0].Metric; got != 596 {
-		t.Errorf("metric %d, want 596", got)
-	}
-}
-
-func TestSection3_8_2_2_StaleRouteEnds(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	s.idle(time.Second, a)
-	a.announce(prefixA, originA, 1, 500)
-	s.idle(32*time.Second, a)
-	s.wantUnreachable("nobody answered", prefixA)
-}
-
-// Another router-id: accepted at once, selected if feasible, announced urgently.
-func TestSection3_5_3_RouterIDChanges(t *testing.T) {
-	s := newScript(t, nil)
-	a, _ := s.link(1, Wired), s.link(2, Wired)
-	a.announce(prefixA, originA, 1, 10)
-	s.pass(time.Second)
-	s.said()
-	a.announce(prefixA, originB, 7, 10)
-	u := fmt.Sprintf("update %v id b seqno 7 metric 106", prefixA)
-	s.wantSaid("urgent", "1 * "+u, "2 * "+u)
-}
-
 // Section 3.8.2.1: starving, all unfeasible next hops are asked, and again after
 // 2, 4 and 8 seconds.
 func TestSection3_8_2_1_StarvingAsksAll(t *testing.T) {
@@ -310,36 +197,10 @@ func TestSection2_8_HoldEndsByTime(t *testing.T) {
 	s.wantRoute("a finite route ends it", prefixA, a)
 }
 
-// Section 3.7.3 and appendix B: the distance is forgotten after three minutes in
-// which it was not advertised.
-func TestSection3_7_3_SourcesAreCollected(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	a.announce(prefixA, originA, 9, 10)
-	s.idle(8*time.Second, a)
-	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
-	s.idle(170*time.Second, a)
-	a.announce(prefixA, originA, 3, 10)
-	s.wantUnreachableOrNone("an old seqno is unfeasible", prefixA)
-	a.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
-	s.idle(30*time.Second, a)
-	a.announce(prefixA, originA, 3, 10)
-	s.wantRoute("forgotten: feasible", prefixA, a)
-}
-
 func (s *script) wantUnreachableOrNone(why string, prefix netip.Prefix) {
 	s.Helper()
 	if r, ok := s.fib[keyOf(prefix, nowhere)]; ok && !r.Unreachable {
 		s.Errorf("%s: route %+v", why, r)
-	}
-}
-
-// With Update intervals of 300 s neighbours remember for 1,050 s; so must we.
-func TestDesign5_SourcesOutliveRoutes(t *testing.T) {
-	s := newScript(t, nil)
-	s.link(1, Tunnel)
-	if got := s.e.sourceTime(); got != 1200*time.Second {
-		t.Errorf("%v, want four times 300 s", got)
 	}
 }
 
@@ -366,57 +227,6 @@ func TestSection3_7_2_SmallChangesAreNoNews(t *testing.T) {
 	a.announce(prefixA, originA, 2, 10)
 	s.pass(6 * time.Second)
 	s.wantSaid("a seqno that nobody asked for")
-}
-
-// Appendix A.3: noise moves nothing; a lasting difference does.
-func TestAppendixA_3_Hysteresis(t *testing.T) {
-	s := newScript(t, nil)
-	a, b := s.link(1, Wired), s.link(2, Wired)
-	a.announce(prefixA, originA, 1, 100)
-	b.announce(prefixA, originA, 1, 100)
-	s.wantRoute("first come", prefixA, a)
-	s.idle(time.Minute, a, b)
-	b.announce(prefixA, originA, 1, 99)
-	a.announce(prefixA, originA, 1, 98)
-	b.announce(prefixA, originA, 1, 97)
-	s.wantRoute("noise", prefixA, a)
-	s.idle(time.Minute, a, b)
-	s.wantRoute("lasting noise", prefixA, a)
-	b.announce(prefixA, originA, 1, 50)
-	s.wantRoute("noise", prefixA, a)
-	s.idle(time.Minute, a, b)
-	s.wantRoute("lasting", prefixA, b)
-	b.say(&wire.Update{Prefix: prefixA, Interval: 6000, Metric: Infinity})
-	s.wantRoute("the loss of the selected route is not delayed", prefixA, a)
-}
-
-func TestSection3_6_OwnRouterIDIsNoRoute(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	s.e.Originate(s.now, prefixA, nowhere, 0)
-	s.pass(time.Second)
-	a.announce(prefixA, selfID, 90, 10)
-	a.announce(prefixB, selfID, 90, 10)
-	if got := len(s.e.Snapshot(s.now).Routes); got != 1 || len(s.fib) != 0 {
-		t.Errorf("%d routes, table %v", got, s.fib)
-	}
-}
-
-func TestAppendixC_NotRoutable(t *testing.T) {
-	s := newScript(t, nil)
-	a := s.link(1, Wired)
-	for _, p := range []string{"fe80::/64", "fe80::1/128", "ff00::/8", "ff02::/16", "::1/128", "::/128", "127.0.0.1/32", "0.0.0.0/32", "224.0.0.0/8"} {
-		a.announce(netip.MustParsePrefix(p), originA, 1, 10)
-	}
-	a.say(&wire.Update{Prefix: netip.MustParsePrefix("10.0.0.0/8"), From: netip.MustParsePrefix("10.1.0.0/16"), Interval: 100, Metric: 1, RouterID: originA})
-	if len(s.e.entries) != 0 {
-		t.Errorf("%v", s.e.Snapshot(s.now).Routes)
-	}
-	a.announce(netip.MustParsePrefix("::/0"), originA, 1, 10)
-	a.announce(netip.MustParsePrefix("10.42.0.0/24"), originA, 1, 10)
-	if len(s.fib) != 2 {
-		t.Errorf("default and IPv4 routes: %v", s.fib)
-	}
 }
 
 // RFC 9079: a source prefix makes another route, and one does not hide the other.
@@ -545,23 +355,6 @@ func TestSetExtraCost(t *testing.T) {
 	s.e.SetExtraCost(s.now, 2, 65535)
 	s.drain()
 	s.wantUnreachable("what does not fit is infinite, and does not wrap", prefixA)
-}
-
-// Metrics have a budget: a dozen hops at the greatest cost of a tunnel, a drain
-// and a penalty stay below infinity.
-func TestDesign5_MetricBudget(t *testing.T) {
-	metric := uint16(0)
-	for range 12 {
-		metric = metricOf(costTunnelMax, metric)
-	}
-	metric = metricOf(8000, metric)
-	metric = metricOf(16000, metric)
-	if metric == Infinity {
-		t.Error("infinite")
-	}
-	if metricOf(65000, 600) != Infinity || metricOf(Infinity, 0) != Infinity || metricOf(1, 65533) != 65534 {
-		t.Error("metrics do not saturate")
-	}
 }
 
 func TestStop_RetractsAndUninstalls(t *testing.T) {
