@@ -60,8 +60,11 @@ func (p *entry) announce(now time.Time) {
 		return
 	}
 	isNew := cur.metric != Infinity && last.metric == Infinity
+	isTurned := isNew || cur.id != last.id || cur.link != last.link
 	switch {
 	case cur.metric == Infinity && last.metric == Infinity:
+		return
+	case !isLost && isTurned && !p.mayTurn(now):
 		return
 	case isLost || isNew || cur.id != last.id:
 		p.tell(now, cur, true)
@@ -76,7 +79,7 @@ func (p *entry) announce(now time.Time) {
 	case now.Before(last.at.Add(triggerGap)):
 		p.triggerAt = last.at.Add(triggerGap)
 		p.wakeAt(p.triggerAt)
-	default:
+	case isTurned || p.mayTell(now):
 		p.tell(now, cur, false)
 	}
 }
@@ -104,7 +107,7 @@ func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 // one that it goes by now must forget what we said.
 func (p *entry) turn(now time.Time, to *link) {
 	from := p.advertised.link
-	p.advertised.link = to
+	p.advertised.link, p.advertised.at = to, now
 	for _, l := range p.e.links {
 		if l.isHorizon() && (l == from || l == to) {
 			l.announce(now, p, true)

@@ -33,6 +33,9 @@ type Config struct {
 	// RoutesMax bounds the routes that one neighbour may make us store.
 	// Zero: 65536.
 	RoutesMax int
+	// RoutesTotalMax bounds those of all neighbours together, but for a share that
+	// each has in any case. Zero: 16 times RoutesMax.
+	RoutesTotalMax int
 	// Fault is planted on purpose, for a test of the tests. None in a product.
 	Fault Fault
 }
@@ -299,6 +302,7 @@ type NeighbourState struct {
 	Loss      float64       // share of Hellos missed
 	Routes    int
 	Selected  int
+	Dropped   Dropped
 	Since     time.Time
 	Heard     time.Time
 }

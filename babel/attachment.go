@@ -74,6 +74,7 @@ func (p *entry) carry(n *neighbour, b []byte) {
 	n.attached += len(a.text()) - len(p.carried[i].a.text())
 	if n.attached > attachmentBytesMax {
 		n.attached -= len(a.text())
+		n.budget.dropped.Attachments++
 		a = attachment{}
 	}
 	if p.carried[i].a = a; a == (attachment{}) {

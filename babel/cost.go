@@ -113,6 +113,14 @@ func (n *neighbour) reckon(now time.Time) {
 		if int(delta) <= max(int(was)/16, 1) {
 			return
 		}
+		if n.recostMin.After(now) {
+			n.recostAt = n.recostMin
+			n.wake()
+			return
+		}
+	}
+	if was == Infinity && cost != Infinity && !n.mayRise(now) {
+		return
 	}
 	n.setCost(now, cost)
 }

@@ -12,16 +12,18 @@ import (
 // Engine is one Babel router. It is not safe for concurrent use: one loop owns it.
 type Engine struct {
 	Config
-	epoch    time.Time // of timestamps: the time of the first input
-	isOver   bool      // after Stop
-	seqno    ownSeqno
-	links    []*link // by Index, ascending
-	entries  map[key]*entry
-	timers   timers
-	changed  []*entry // whose forwarding may differ from what is installed
-	out      Output
-	deferred []deferred
-	decoder  wire.Decoder
+	epoch   time.Time // of timestamps: the time of the first input
+	isOver  bool      // after Stop
+	seqno   ownSeqno
+	links   []*link // by Index, ascending
+	entries map[key]*entry
+	timers  timers
+
+	routeCount int      // of all neighbours
+	changed    []*entry // whose forwarding may differ from what is installed
+	out        Output
+	deferred   []deferred
+	decoder    wire.Decoder
 }
 
 // key names a destination: RFC 9079 makes the source prefix part of it.
@@ -57,6 +59,9 @@ const (
 func New(config Config) *Engine {
 	if config.RoutesMax == 0 {
 		config.RoutesMax = routesMaxDefault
+	}
+	if config.RoutesTotalMax == 0 {
+		config.RoutesTotalMax = routesTotalFactor * config.RoutesMax
 	}
 	return &Engine{
 		Config:  config,

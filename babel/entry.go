@@ -21,6 +21,7 @@ type entry struct {
 	ownAttachment attachment
 
 	advertised advertised
+	flaps      uint8
 	triggerAt  time.Time // of an update that triggerGap holds back
 	reselectAt time.Time // when hysteresis may give in
 	starvedAt  time.Time // when to ask again for a seqno

@@ -33,6 +33,9 @@ type link struct {
 	e          *Engine
 	timer      timer
 	neighbours []*neighbour
+	budgets    []*budget
+	anyone     budget    // of those who are no neighbours
+	hurries    allowance // Hellos out of turn
 	counters   counters
 	auth       *auth // nil: no MAC
 	reserved   int   // octets of each packet that the MAC will need
@@ -188,6 +191,9 @@ func (l *link) fire(now time.Time) {
 
 // helloSoon makes the next Hello, with IHUs, urgent.
 func (l *link) helloSoon(now time.Time) {
+	if !l.hurries.take(now, 1, hurriesBurst, hurriesRate) {
+		return // the regular one will do
+	}
 	l.helloAt = earliest(l.helloAt, now.Add(l.e.between(urgentMin, urgentMax)))
 	l.helloLeft = max(l.helloLeft, 2)
 	l.wake()
@@ -207,7 +213,7 @@ func (l *link) neighbourUp(now time.Time, n *neighbour) {
 	n.askAlls = 0
 	if l.Kind == Tunnel {
 		n.askAllAt = now.Add(askAllWait)
-		l.dumpSoon(now)
+		n.askedForAll(now)
 		return
 	}
 	n.askAllAt = now

@@ -14,6 +14,11 @@ type neighbour struct {
 	addr  netip.Addr
 	timer timer
 
+	budget    *budget
+	riseAt    time.Time // when it may be used, and wants to be
+	recostMin time.Time // before which no other cost is taken
+	recostAt  time.Time // when there is another cost to take
+
 	multicast history
 	unicast   history
 	txcost    uint16
@@ -60,11 +65,15 @@ func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
 		most = tunnelPeersMax
 	}
 	if len(l.neighbours) >= most {
-		return nil
+		old := l.evictable(now)
+		if old == nil {
+			return nil
+		}
+		old.forget(now)
 	}
 	n := &neighbour{
 		link: l, addr: addr, txcost: Infinity, cost: Infinity, rxsaid: Infinity,
-		ihuFirst: ihuStart, since: now, heard: now,
+		ihuFirst: ihuStart, since: now, heard: now, budget: l.budget(now, addr),
 	}
 	n.timer.owner = n
 	l.neighbours = append(l.neighbours, n)
@@ -81,6 +90,10 @@ func (n *neighbour) forget(now time.Time) {
 	l.neighbours = slices.Delete(l.neighbours, i, i+1)
 	l.e.timers.remove(&n.timer)
 	n.setCost(now, Infinity)
+	n.dropRoutes(now)
+}
+
+func (n *neighbour) dropRoutes(now time.Time) {
 	for len(n.routes) > 0 {
 		r := n.routes[len(n.routes)-1]
 		r.p.remove(r)
@@ -127,7 +140,7 @@ func (n *neighbour) due() time.Time {
 	if !slices.Contains(n.link.neighbours, n) {
 		return time.Time{}
 	}
-	return earliest(n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.suspect.due())
+	return earliest(n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.riseAt, n.recostAt, n.suspect.due())
 }
 
 func (n *neighbour) fire(now time.Time) {
@@ -144,6 +157,12 @@ func (n *neighbour) fire(now time.Time) {
 	}
 	if isDue(n.txUntil, now) {
 		n.txcost, n.txUntil = Infinity, time.Time{}
+	}
+	if isDue(n.riseAt, now) {
+		n.riseAt = time.Time{}
+	}
+	if isDue(n.recostAt, now) {
+		n.recostAt = time.Time{}
 	}
 	n.probe(now)
 	if isDue(n.askAllAt, now) {
@@ -182,7 +201,8 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 	if cost == was {
 		return
 	}
-	n.cost = cost
+	n.cost, n.riseAt = cost, time.Time{}
+	n.recostAt, n.recostMin = time.Time{}, now.Add(time.Duration(len(n.routes))*recostTime)
 	l := n.link
 	// The slice loses elements when an entry forgets a route.
 	for _, r := range slices.Clone(n.routes) {

@@ -30,11 +30,12 @@ func (e *Engine) Receive(now time.Time, index int, src netip.AddrPort, dst netip
 	packet := e.decoder.Parse(payload, from)
 	if packet.Err != nil {
 		l.counters.malformed++
-		e.emit(Event{Kind: PacketMalformed, Interface: index, Neighbour: from, Text: packet.Err.Error()})
+		l.budgetOf(from).complain(now, e, Event{Kind: PacketMalformed, Interface: index, Neighbour: from, Text: packet.Err.Error()})
 	}
 	n := l.neighbour(from)
 	if n != nil {
 		n.heard = now
+		n.budget.earn(packetOverhead + len(payload))
 	}
 	in := inbound{e: e, l: l, n: n, from: from, arrival: arrival}
 	for _, tlv := range packet.TLVs {
@@ -52,6 +53,7 @@ type inbound struct {
 	arrival uint32
 	hello   wire.Timestamp
 	echo    wire.Echo
+	acks    []uint16
 }
 
 func (in *inbound) handle(now time.Time, tlv wire.TLV) {
@@ -61,7 +63,7 @@ func (in *inbound) handle(now time.Time, tlv wire.TLV) {
 	}
 	if a, ok := tlv.(*wire.AckRequest); ok {
 		// "A node MUST send an Acknowledgment": known to us or not.
-		in.l.sendNow(in.from, &wire.Ack{Opaque: a.Opaque})
+		in.acks = append(in.acks, a.Opaque)
 		return
 	}
 	if u, ok := tlv.(*wire.IHU); ok && in.n == nil && u.Address.IsValid() && in.l.isOurs(u.Address) {
@@ -101,9 +103,27 @@ func (in *inbound) handleHello(now time.Time, t *wire.Hello) {
 	}
 }
 
-// finish looks at the timestamps together: a sample needs both (RFC 9616,
-// section 3.2).
 func (in *inbound) finish(now time.Time) {
+	in.acknowledge()
+	in.sample(now)
+}
+
+// acknowledge answers all that one packet wants acknowledged in one packet, which
+// is shorter: nobody is flooded by asking in another's name.
+func (in *inbound) acknowledge() {
+	if len(in.acks) == 0 {
+		return
+	}
+	b := in.l.newBatch(in.from)
+	for _, opaque := range in.acks {
+		b.add(&wire.Ack{Opaque: opaque})
+	}
+	b.flush()
+}
+
+// sample looks at the timestamps together: a sample needs both (RFC 9616, section
+// 3.2).
+func (in *inbound) sample(now time.Time) {
 	n := in.n
 	if n == nil || !in.hello.Present {
 		return
@@ -163,8 +183,13 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 	}
 	u := Update{k.prefix, k.from, t.RouterID, n.addr, n.link.Index, t.Seqno, t.Metric, string(t.Attachment)}
 	verdict, extra := e.judge(u)
-	isNew := p == nil || p.route(n) == nil
-	if verdict == Refuse || isNew && len(n.routes) >= e.RoutesMax {
+	switch {
+	case verdict == Refuse:
+		n.budget.dropped.Filtered++
+		n.refuse(now, p, u)
+		return
+	case !n.mayStore(now, p, t.RouterID):
+		n.budget.dropped.Routes++
 		n.refuse(now, p, u)
 		return
 	}
@@ -173,7 +198,7 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 
 func (n *neighbour) refuse(now time.Time, p *entry, u Update) {
 	n.hasRefused = true
-	n.link.e.emit(Event{
+	n.budget.complain(now, n.link.e, Event{
 		Kind: RouteRefused, Interface: u.Interface, Neighbour: n.addr,
 		Prefix: u.Prefix, From: u.From, RouterID: u.RouterID, Seqno: u.Seqno,
 	})
@@ -207,7 +232,13 @@ func (n *neighbour) receiveOwn(now time.Time, p *entry, t *wire.Update) {
 	}
 }
 
+// retractAll costs a walk over all routes, and they need not even be finite. Who
+// says it too often has nothing left to walk over.
 func (n *neighbour) retractAll(now time.Time) {
+	if cost := 1 + float64(len(n.routes))/walkShare; !n.budget.requests.take(now, cost, requestsBurst, requestsRate) {
+		n.dropRoutes(now)
+		return
+	}
 	routes := make([]*route, len(n.routes))
 	copy(routes, n.routes)
 	for _, r := range routes {
@@ -229,7 +260,7 @@ func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Ver
 	if r != nil && r == p.selected && !isFeasible && r.id == t.RouterID && verdict == Accept {
 		// "MAY be ignored": wholly, its timer included. Packets keep flowing while
 		// the neighbour is asked for a newer seqno, unless there is another way.
-		r.isStale, r.late = true, late{t.Seqno, t.Metric, t.Interval.Duration()}
+		r.isStale, r.late = true, late{t.Seqno, t.Metric, max(t.Interval.Duration(), intervalMin)}
 		p.wantSeqno(now, r)
 		p.reconsider(now)
 		return
@@ -240,7 +271,7 @@ func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Ver
 	r.id, r.seqno, r.refMetric, r.nextHop = t.RouterID, t.Seqno, t.Metric, t.NextHop
 	r.verdict, r.extra, r.isStale = verdict, extra, false
 	p.carry(n, t.Attachment)
-	r.interval = t.Interval.Duration()
+	r.interval = max(t.Interval.Duration(), intervalMin)
 	r.setMetric(now)
 	r.refresh(now)
 	if !isFeasible {

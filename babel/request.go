@@ -17,6 +17,7 @@ const (
 	starvedTime   = 30 * time.Second // then a starving node begins again
 	requestsMax   = 16               // of an entry
 	requestersMax = 64
+	newerMax      = 4
 	reroutesMax   = 8
 	// An unfeasible route is worth a seqno if it saves this much.
 	betterMin   = 16
@@ -42,6 +43,7 @@ type request struct {
 	turn     int
 	best     *neighbour // the first in line when it went
 	reroutes int
+	newer    uint8 // higher and higher seqnos in suppressTime
 }
 
 func (q *request) due() time.Time {
@@ -60,9 +62,15 @@ func (p *entry) request(id RouterID) *request {
 	return nil
 }
 
-func (p *entry) addRequest(id RouterID, seqno uint16) *request {
+// addRequest makes one. If there are too many, ours takes the place of one that
+// was only passed on; another one gets nil.
+func (p *entry) addRequest(id RouterID, seqno uint16, isOwn bool) *request {
 	if len(p.requests) >= requestsMax {
-		p.requests = p.requests[1:]
+		at := slices.IndexFunc(p.requests, func(q *request) bool { return !q.isOwn })
+		if !isOwn || at < 0 {
+			return nil
+		}
+		p.requests = slices.Delete(p.requests, at, at+1)
 	}
 	q := &request{id: id, seqno: seqno}
 	p.requests = append(p.requests, q)
@@ -107,7 +115,10 @@ func (p *entry) wantSeqno(now time.Time, r *route) {
 		return
 	}
 	if q == nil {
-		q = p.addRequest(r.id, want)
+		q = p.addRequest(r.id, want, true)
+	}
+	if q == nil {
+		return
 	}
 	if isNewer(want, q.seqno) {
 		q.seqno = want
@@ -213,44 +224,64 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 	if p == nil || p.own == nil && len(p.routes) == 0 {
 		return
 	}
-	if !p.answers(t.RouterID, t.Seqno) {
-		if p.own == nil {
-			if t.RouterID != e.RouterID && !p.isHushed(n.link) { // nobody else can answer for us
-				p.forward(now, n, t)
-			}
-			return
+	isAnswered := p.answers(t.RouterID, t.Seqno)
+	if !isAnswered && p.own == nil {
+		if t.RouterID != e.RouterID && !p.isHushed(n.link) { // nobody else can answer for us
+			p.forward(now, n, t)
 		}
-		if e.Fault != FaultSeqno && !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
-			e.deferred = append(e.deferred, deferred{n, p}) // too early
-			return
-		}
+		return
+	}
+	if !n.pay(now, p.replyCost()) {
+		return
+	}
+	if !isAnswered && e.Fault != FaultSeqno && !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
+		e.deferred = append(e.deferred, deferred{n, p}) // too early
+		return
 	}
 	n.reply(now, p)
 }
 
 // forward passes a request on, to one neighbour, that is not the one it came
-// from, and nearer to the origin.
+// from, and nearer to the origin: once for each prefix, router-id and seqno in
+// suppressTime, whoever asks.
 func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
 	if t.HopCount < 2 {
 		return
 	}
 	q := p.request(t.RouterID)
 	isOld := q != nil && !isNewer(t.Seqno, q.seqno)
-	if q == nil {
-		q = p.addRequest(t.RouterID, t.Seqno)
-	}
-	if !slices.Contains(q.requesters, from) && len(q.requesters) < requestersMax {
-		q.requesters = append(q.requesters, from)
-	}
-	if isOld && now.Sub(q.passed) < suppressTime {
+	isSoon := q != nil && now.Sub(q.passed) < suppressTime
+	if isOld && isSoon {
+		q.note(from)
 		return
 	}
+	if isSoon && q.newer >= newerMax || !from.mayForward(now) {
+		from.budget.dropped.Requests++
+		return
+	}
+	if q == nil {
+		if q = p.addRequest(t.RouterID, t.Seqno, false); q == nil {
+			from.budget.dropped.Requests++
+			return
+		}
+	}
+	q.note(from)
+	if !isSoon {
+		q.newer = 0
+	}
 	if !isOld {
-		q.seqno, q.turn, q.reroutes = t.Seqno, 0, 0
+		q.seqno, q.turn, q.reroutes, q.newer = t.Seqno, 0, 0, q.newer+1
 	}
 	q.sent, q.passed, q.hops = now, now, t.HopCount-1
 	p.wakeAt(q.due())
 	p.pass(now, q, from)
+}
+
+// note remembers who waits for the answer.
+func (q *request) note(from *neighbour) {
+	if !slices.Contains(q.requesters, from) && len(q.requesters) < requestersMax {
+		q.requesters = append(q.requesters, from)
+	}
 }
 
 // pass sends a forwarded request on its way.
@@ -326,13 +357,17 @@ func (n *neighbour) receiveRouteRequest(now time.Time, t *wire.RouteRequest) {
 	if !t.Prefix.IsValid() {
 		// A neighbour that cannot use the link yet gets everything when it can.
 		if n.isReachable() || l.Kind != Tunnel {
-			l.dumpSoon(now)
+			n.askedForAll(now)
 		}
 		return
 	}
 	// Update or retraction, split horizon or not: it asked.
 	k := keyOf(t.Prefix, t.From)
-	if p := l.e.entries[k]; p != nil {
+	p := l.e.entries[k]
+	if !n.pay(now, p.replyCost()) {
+		return
+	}
+	if p != nil {
 		n.reply(now, p)
 		return
 	}

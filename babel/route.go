@@ -56,6 +56,7 @@ func (p *entry) route(n *neighbour) *route {
 func (p *entry) addRoute(n *neighbour) *route {
 	r := &route{p: p, n: n, index: len(n.routes), refMetric: Infinity, metric: Infinity}
 	n.routes = append(n.routes, r)
+	p.e.routeCount++
 	p.routes = append(p.routes, r)
 	return r
 }
@@ -73,6 +74,7 @@ func (p *entry) remove(r *route) {
 	r.n.routes[r.index].index = r.index
 	r.n.routes[last] = nil
 	r.n.routes = r.n.routes[:last]
+	p.e.routeCount--
 	if p.selected == r {
 		p.selected = nil
 	}

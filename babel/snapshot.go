@@ -63,7 +63,8 @@ func (n *neighbour) state() NeighbourState {
 		Interface: n.link.Index, Address: n.addr, Reachable: n.isReachable(),
 		Multicast: n.multicast.bits, Unicast: n.unicast.bits,
 		RxCost: n.rxcost(), TxCost: n.txcost, Cost: n.cost, Routes: len(n.routes),
-		Since: n.since, Heard: n.heard,
+		Dropped: n.budget.dropped,
+		Since:   n.since, Heard: n.heard,
 		Loss: 1 - float64(n.heard16())/historyMax,
 	}
 	if n.rtt.isKnown {
