@@ -13,6 +13,7 @@ import (
 type Engine struct {
 	Config
 	epoch   time.Time // of timestamps: the time of the first input
+	latest  time.Time // of the latest input
 	isOver  bool      // after Stop
 	seqno   ownSeqno
 	links   []*link // by Index, ascending
@@ -73,8 +74,12 @@ func New(config Config) *Engine {
 // begin is called first by each input.
 func (e *Engine) begin(now time.Time) bool {
 	if e.epoch.IsZero() {
-		e.epoch = now
+		e.epoch, e.latest = now, now
 	}
+	if now.Sub(e.latest) > lapseMin {
+		e.lapse(now)
+	}
+	e.latest = now
 	return !e.isOver
 }
 

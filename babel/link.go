@@ -47,6 +47,7 @@ type link struct {
 
 	dumpAt   time.Time // of the next full dump
 	dumped   time.Time // when the last began
+	toldMost int       // routes that a neighbour had when it was lost
 	dumpAcks bool      // the next is for someone who waits for it
 
 	asks      []wire.TLV // multicast, at controlAt

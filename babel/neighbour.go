@@ -40,13 +40,13 @@ type neighbour struct {
 	replies    []*entry   // to be announced by unicast, split horizon or not
 	askAllAt   time.Time  // when to ask for everything, if nothing has come
 	askAlls    int
+	told       int // finite Updates since it was last unreachable
+	toldAt     time.Time
 }
 
 const (
-	ihuEvery   = 3 // "with every 3rd Hello" (appendix B)
-	ihuStart   = 6 // the first RTT samples come fast
-	askAllWait = 2 * time.Second
-	askAllsMax = 3
+	ihuEvery = 3 // "with every 3rd Hello" (appendix B)
+	ihuStart = 6 // the first RTT samples come fast
 )
 
 // neighbour finds or, on a Hello, makes the entry.
@@ -171,15 +171,6 @@ func (n *neighbour) fire(now time.Time) {
 	n.reckon(now)
 }
 
-// askAll is for a neighbour that should have told its routes by now.
-func (n *neighbour) askAll(now time.Time) {
-	n.askAllAt = time.Time{}
-	if n.askAlls++; n.askAlls <= askAllsMax {
-		n.askAllAt = now.Add(askAllWait)
-		n.ask(now, &wire.RouteRequest{})
-	}
-}
-
 // ask queues a TLV for this neighbour alone, urgently.
 func (n *neighbour) ask(now time.Time, tlv wire.TLV) {
 	const asksMax = 4096
@@ -214,6 +205,7 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 		l.e.emit(Event{Kind: NeighbourUp, Interface: l.Index, Neighbour: n.addr})
 		l.neighbourUp(now, n)
 	case cost == Infinity:
+		n.told, l.toldMost = 0, max(l.toldMost, len(n.routes))
 		l.e.emit(Event{Kind: NeighbourDown, Interface: l.Index, Neighbour: n.addr})
 		l.neighbourDown()
 	}

@@ -161,7 +161,7 @@ func isRoutable(p, from netip.Prefix) bool {
 // receiveUpdate is section 3.5.3.
 func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 	e := n.link.e
-	n.askAllAt = time.Time{}
+	n.noteTold(now, t.Metric != Infinity)
 	if !t.Prefix.IsValid() {
 		n.retractAll(now)
 		return

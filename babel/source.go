@@ -62,6 +62,20 @@ func (p *entry) noteFeasibility(now time.Time, id RouterID, seqno, metric uint16
 	p.wakeAt(s.expires)
 }
 
+// lapseMin is no pause that an engine with links makes: it says Hello.
+const lapseMin = 30 * time.Second
+
+// lapse: time has passed that we have not seen, because the host was suspended or
+// its clock stepped. It need not have passed for the neighbours: what they
+// remember of us holds as long as it would have.
+func (e *Engine) lapse(now time.Time) {
+	for _, p := range e.entries {
+		for i := range p.sources {
+			p.sources[i].expires = now.Add(e.sourceTime())
+		}
+	}
+}
+
 func (p *entry) collectSources(now time.Time) {
 	p.sources = slices.DeleteFunc(p.sources, func(s source) bool { return isDue(s.expires, now) })
 }

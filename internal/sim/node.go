@@ -139,7 +139,13 @@ func (n *Node) Clock() time.Time { return n.clockAt(n.w.now) }
 
 func (n *Node) clockAt(now time.Duration) time.Time { return epoch.Add(now + n.clock) }
 
-func (n *Node) worldTime(t time.Time) time.Duration { return t.Sub(epoch) - n.clock }
+// worldTime is when the node's clock says t. Long ago is as good as now.
+func (n *Node) worldTime(t time.Time) time.Duration {
+	if t.Before(n.clockAt(n.now)) {
+		return n.now
+	}
+	return t.Sub(epoch) - n.clock
+}
 
 // boot gives the node a new engine.
 func (n *Node) boot() {

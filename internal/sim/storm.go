@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"re6st/babel"
 )
 
 // Faults is which kinds of faults a storm may bring.
@@ -224,9 +222,4 @@ func (s *storm) disturbNode(kind Faults, n *Node, l *Link) {
 		usual := l.config.Interface
 		s.begin(func() { n.SetIntervals(usual.HelloInterval, usual.UpdateInterval) }, "node %d: Hellos every %v", n.Index, hello)
 	}
-}
-
-// isTunnel tells whether every link is one.
-func (w *World) isTunnel() bool {
-	return !slices.ContainsFunc(w.links, func(l *Link) bool { return l.config.Interface.Kind != babel.Tunnel })
 }

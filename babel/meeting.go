@@ -1,0 +1,46 @@
+package babel
+
+import (
+	"time"
+
+	"re6st/babel/wire"
+)
+
+const (
+	askAllWait = 2 * time.Second
+	askAllsMax = 3
+	// askAllLast is how long Updates that keep coming are waited for.
+	askAllLast = 10 * time.Second
+)
+
+// noteTold: the neighbour tells its routes.
+func (n *neighbour) noteTold(now time.Time, isFinite bool) {
+	if n.link.Kind != Tunnel {
+		n.askAllAt = time.Time{} // it was asked when it came
+		return
+	}
+	if isFinite {
+		n.told++
+		n.toldAt = now
+	}
+}
+
+// askAll is for a neighbour that should have told its routes by now. On a tunnel
+// it does so unasked; but if only we had lost it, after a suspend or because its
+// packets alone were lost, it does not know, and the few Updates that come are
+// what happens to change. So it must have told as much as it ever had.
+func (n *neighbour) askAll(now time.Time) {
+	n.askAllAt = time.Time{}
+	next := n.toldAt.Add(askAllWait)
+	switch {
+	case n.told > 0 && next.After(now) && now.Sub(n.since) < askAllLast:
+		n.askAllAt = next // it is telling them
+		return
+	case n.told > 0 && (n.told >= n.link.toldMost || n.askAlls > 0):
+		return
+	}
+	if n.askAlls++; n.askAlls <= askAllsMax {
+		n.askAllAt = now.Add(askAllWait)
+		n.ask(now, &wire.RouteRequest{})
+	}
+}
