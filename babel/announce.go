@@ -98,6 +98,10 @@ func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 		if p.isWithheld(l, &cur, last.metric == Infinity) {
 			continue
 		}
+		if isFirst := cur.metric == Infinity || last.metric != Infinity && cur.id != last.id; isFirst {
+			l.announceAs(now, p, urgentNews, true)
+			continue
+		}
 		l.announce(now, p, isUrgent)
 	}
 }
@@ -110,7 +114,7 @@ func (p *entry) turn(now time.Time, to *link) {
 	p.advertised.link, p.advertised.at = to, now
 	for _, l := range p.e.links {
 		if l.isHorizon() && (l == from || l == to) {
-			l.announce(now, p, true)
+			l.announceAs(now, p, urgentNews, true)
 		}
 	}
 }
@@ -126,27 +130,28 @@ func (l *link) isHorizon() bool {
 	return (l.Kind == Tunnel || l.SplitHorizon) && !l.NoSplitHorizon
 }
 
-// advertisement is the Update for an entry in a multicast packet, or nil.
-func (l *link) advertisement(now time.Time, p *entry, triggered bool) *wire.Update {
+// advertisement is the Update for an entry in a multicast packet, if there is
+// something to say.
+func (l *link) advertisement(now time.Time, p *entry, triggered bool) (wire.Update, bool) {
 	if p.isGone {
-		return nil
+		return wire.Update{}, false
 	}
 	isHidden := p.own == nil && p.selected != nil && l.isHorizon() && p.selected.n.link == l
 	switch {
 	case isHidden && triggered:
-		return l.retraction(p)
+		return l.retraction(p), true
 	case isHidden:
-		return nil
+		return wire.Update{}, false
 	case !triggered && p.isHushed(l):
-		return nil
+		return wire.Update{}, false
 	case p.own == nil && p.selected == nil && !p.isHeld && !triggered:
-		return nil
+		return wire.Update{}, false
 	}
-	return l.updateOf(now, p)
+	return l.updateOf(now, p), true
 }
 
 // updateOf is the Update for an entry, split horizon aside.
-func (l *link) updateOf(now time.Time, p *entry) *wire.Update {
+func (l *link) updateOf(now time.Time, p *entry) wire.Update {
 	u, cur := l.retraction(p), p.current()
 	if cur.metric == Infinity {
 		return u
@@ -169,8 +174,8 @@ func (l *link) updateOf(now time.Time, p *entry) *wire.Update {
 	return u
 }
 
-func (l *link) retraction(p *entry) *wire.Update {
-	return &wire.Update{
+func (l *link) retraction(p *entry) wire.Update {
+	return wire.Update{
 		Prefix: p.prefix, From: p.from, NextHop: l.nextHop(p.prefix),
 		Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity,
 	}

@@ -468,6 +468,7 @@ func TestC031_IllegalIntervals(t *testing.T) {
 func TestC032_UpdateThatIsNotRepeated(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Wired)
+	a.mute = true
 	a.say(&wire.Update{Prefix: prefixA, Interval: 0xFFFF, Seqno: 1, Metric: 10, RouterID: originA})
 	s.idle(2280*time.Second, a)
 	s.wantRoute("before", prefixA, a)

@@ -218,7 +218,7 @@ func TestC060_OwnRouterIDIsNoRoute(t *testing.T) {
 	for _, seqno := range []uint16{90, 100, 101} {
 		a.announce(prefixA, selfID, seqno, 10)
 		a.announce(prefixB, selfID, seqno, 10)
-		s.pass(2 * time.Second)
+		s.idle(2*time.Second, a, b)
 	}
 	if got := len(s.e.Snapshot(s.now).Routes); got != 1 || len(s.fib) != 0 {
 		t.Errorf("%d routes, table %v", got, s.fib)
@@ -367,6 +367,7 @@ func TestC065_C096_UnfeasibleUpdateOfTheSelectedRoute(t *testing.T) {
 func TestC065_IgnoredUpdateIsBelievedAtLast(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Wired)
+	a.mute = true
 	a.announce(prefixA, originA, 1, 10)
 	s.idle(time.Second, a)
 	a.announce(prefixA, originA, 1, 500)
@@ -442,6 +443,7 @@ func TestC067_ExpiryIsReset(t *testing.T) {
 func TestC068_C097_Expiry(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Wired)
+	a.mute = true
 	a.announce(prefixA, originA, 1, 10) // interval 60 s: 210 s
 	s.idle(150*time.Second, a)
 	s.said()

@@ -6,48 +6,81 @@ import (
 )
 
 const (
-	costNominal = 96 // appendix B
+	costWired    = 96 // appendix B
+	costWireless = 256
 	// Of a tunnel: 4 + 4 per millisecond, at most 2,000. A hop weighs 1 ms.
-	costTunnelHop  = 4
-	costTunnelMs   = 4
-	costTunnelMax  = 2000
+	costTunnelHop = 4
+	costTunnelMs  = 4
+	costTunnelMax = 2000
+	// costUnmeasured is a tunnel's as long as its RTT is not known.
+	costUnmeasured = 96
 	lossFactorMax  = 4
-	costWireless   = 256
-	costRTTPenalty = 150 // RFC 9616, section 4.2
-	rttLowMs       = 10
-	rttHighMs      = 120
+	// lossShare of the nominal cost is what each of the last 16 Hellos that was
+	// missed adds on a wired link. It tells a good link from an equal one that
+	// loses a tenth within seconds, and a single miss is no news to anyone else.
+	lossShare = 6
+
+	rttPenalty = 150 // RFC 9616, section 4.2
+	rttMin     = 10 * time.Millisecond
+	rttMax     = 120 * time.Millisecond
 )
+
+// nominal is the rxcost of a link without loss.
+func (l *link) nominal() uint16 {
+	switch {
+	case l.Kind == Tunnel:
+		// What each end says of a tunnel is the loss. What that costs is decided
+		// by whoever knows the RTT.
+		return costUnmeasured
+	case l.RxCost != 0:
+		return l.RxCost
+	case l.Kind == Wireless:
+		return costWireless
+	}
+	return costWired
+}
 
 // rxcost is what we say in IHUs: how well we hear the neighbour.
 func (n *neighbour) rxcost() uint16 {
+	nominal := float64(n.link.nominal())
+	cost := 0.0
 	switch n.link.Kind {
-	case Tunnel:
-		if !n.isHeard() {
-			return Infinity
-		}
-		return uint16(costNominal * n.lossFactor())
 	case Wireless:
 		// ETX: beta is the share of the last six multicast Hellos.
 		beta := n.multicast.heardOf(6)
 		if beta == 0 {
 			return Infinity
 		}
-		return uint16(costWireless * 6 / beta)
+		cost = nominal * 6 / float64(beta)
+	case Tunnel:
+		cost = nominal * n.lossFactor()
+	default:
+		cost = nominal * (1 + float64(historyMax-n.heard16())/lossShare)
 	}
-	if !n.isHeard() {
+	if n.link.Kind != Wireless && !n.isHeard() {
 		return Infinity
 	}
-	return costNominal
+	return finite(cost)
 }
 
-// isHeard is 2-out-of-3 on either history. A tunnel that is new believes the
-// first Hello: WireGuard has shown already that the peer is there.
+// finite rounds a cost. "The cost of a link must be strictly positive" (section
+// 3.4.3); a large one is not none.
+func finite(cost float64) uint16 {
+	return uint16(min(max(math.Round(cost), 1), Infinity-1))
+}
+
+// isHeard is 2-out-of-3 on either history, unless probes have shown that the
+// neighbour is dead. A tunnel that is new believes the first Hello, as WireGuard
+// has shown already that the peer is there, and one that lost some believes
+// probes.
 func (n *neighbour) isHeard() bool {
 	m, u := &n.multicast, &n.unicast
-	if m.isGood() || u.isGood() {
+	switch {
+	case n.suspect.isDead:
+		return false
+	case m.isGood() || u.isGood():
 		return true
-	}
-	if n.link.Kind != Tunnel {
+	case n.link.Kind != Tunnel:
 		return false
 	}
 	isFirst := m.length+u.length < 3 && m.bits|u.bits >= 0x8000
@@ -76,26 +109,62 @@ func (n *neighbour) linkCost() uint16 {
 	if rx == Infinity || tx == Infinity {
 		return Infinity
 	}
-	var cost float64
-	switch n.link.Kind {
+	l := n.link
+	cost, nominal := 0.0, float64(l.nominal())
+	switch l.Kind {
 	case Tunnel:
 		// txcost is nominal times the loss that the neighbour sees.
-		loss := float64(rx) / costNominal * min(max(float64(tx)/costNominal, 1), lossFactorMax)
-		cost = costNominal * loss
-		if n.rtt.isKnown {
-			cost = min(costTunnelHop+costTunnelMs*n.rtt.ms, costTunnelMax) * loss
-		}
+		loss := float64(rx) / nominal * min(max(float64(tx)/nominal, 1), lossFactorMax)
+		cost = n.tunnelCost() * loss
 	case Wireless:
-		cost = max(float64(tx), costWireless) * float64(rx) / costWireless
+		// max(txcost, 256) * rxcost / 256 (appendix A.2.2), which the cost of the
+		// RTT is added to.
+		cost = max(float64(tx), costWireless)*float64(rx)/costWireless + n.rttCost()
 	default:
-		cost = float64(tx)
+		// txcost (appendix A.2.1), and the loss that we see and the neighbour does
+		// not.
+		cost = float64(tx) + float64(rx) - nominal + n.rttCost()
 	}
-	if n.link.Kind != Tunnel && n.rtt.isKnown {
-		cost += costRTTPenalty * min(max(n.rtt.ms-rttLowMs, 0)/(rttHighMs-rttLowMs), 1)
+	return finite(cost + float64(l.ExtraCost))
+}
+
+// tunnelCost is without loss.
+func (n *neighbour) tunnelCost() float64 {
+	l := n.link
+	hop := float64(costTunnelHop)
+	if l.RxCost != 0 {
+		hop = float64(l.RxCost)
 	}
-	cost += float64(n.link.ExtraCost)
-	// "The cost of a link must be strictly positive"; a large one is not none.
-	return uint16(min(max(math.Round(cost), 1), Infinity-1))
+	switch {
+	case !n.rtt.isKnown:
+		return max(hop, costUnmeasured)
+	case l.shapesRTT():
+		return hop + n.rttCost()
+	}
+	return max(min(hop+costTunnelMs*n.rtt.ms, costTunnelMax), hop)
+}
+
+func (l *link) shapesRTT() bool { return l.RTTMin != 0 || l.RTTMax != 0 || l.RTTPenalty != 0 }
+
+// rttCost is RFC 9616, section 4.2: nothing up to a first bound, everything above
+// a second one, and linear in between.
+func (n *neighbour) rttCost() float64 {
+	if !n.rtt.isKnown {
+		return 0
+	}
+	l := n.link
+	low, high, penalty := rttMin, rttMax, uint16(rttPenalty)
+	if l.shapesRTT() {
+		low, high, penalty = l.RTTMin, l.RTTMax, l.RTTPenalty
+	}
+	rtt := n.rtt.duration()
+	switch {
+	case rtt <= low:
+		return 0
+	case rtt >= high:
+		return float64(penalty)
+	}
+	return float64(penalty) * float64(rtt-low) / float64(high-low)
 }
 
 // reckon computes the cost anew. Noise below 1/16 is not passed on: each change
@@ -104,7 +173,7 @@ func (n *neighbour) reckon(now time.Time) {
 	cost, was := n.linkCost(), n.cost
 	if rx := n.rxcost(); (rx == Infinity) != (n.rxsaid == Infinity) {
 		// The other side must know at once (F-10).
-		n.ihuIn = 0
+		n.ihuBy = time.Time{}
 		n.link.helloSoon(now)
 		n.rxsaid = rx
 	}

@@ -186,12 +186,11 @@ func compareEntries(a, b *entry) int {
 }
 
 func (e *Engine) link(index int) *link {
-	for _, l := range e.links {
-		if l.Index == index {
-			return l
-		}
+	at, ok := slices.BinarySearchFunc(e.links, index, func(l *link, index int) int { return l.Index - index })
+	if !ok {
+		return nil
 	}
-	return nil
+	return e.links[at]
 }
 
 func (e *Engine) emit(event Event) { e.out.Events = append(e.out.Events, event) }

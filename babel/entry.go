@@ -41,8 +41,8 @@ type hold struct {
 	isHeld    bool
 	heldSince time.Time
 	heldUntil time.Time
-	byTime    bool    // someone listens who does not acknowledge
-	awaited   []*link // whose neighbour has not acknowledged the retraction
+	byTime    bool         // someone listens who does not acknowledge
+	awaited   []*neighbour // who has not acknowledged the retraction
 }
 
 // holdMin gives packets in flight the time to be refused.
@@ -78,11 +78,14 @@ func (p *entry) reconsider(now time.Time) {
 func (p *entry) beginHold(now time.Time) {
 	p.hold = hold{isHeld: true, heldSince: now, heldUntil: now.Add(expiryFactor(p.e.updateMax()))}
 	for _, l := range p.e.links {
-		switch {
-		case l.Kind == Tunnel && l.isAnyoneReachable():
-			p.awaited = append(p.awaited, l)
-		case l.Kind != Tunnel && len(l.neighbours) > 0:
-			p.byTime = true
+		for _, n := range l.neighbours {
+			switch {
+			case !n.isReachable():
+			case n.isAsked(now):
+				p.awaited = append(p.awaited, n)
+			default:
+				p.byTime = true
+			}
 		}
 	}
 	p.wakeAt(p.holdDue())
@@ -98,26 +101,32 @@ func (p *entry) holdDue() time.Time {
 	return p.heldUntil
 }
 
-// acknowledged: the neighbour of that tunnel knows of the retraction.
-func (p *entry) acknowledged(l *link) {
-	if !p.isHeld {
-		return
+// acknowledged: the neighbour knows what left at that time. What left before the
+// loss did not say it.
+func (p *entry) acknowledged(n *neighbour, sent time.Time) {
+	if p.isHeld && sent.After(p.heldSince) {
+		p.noLongerAwaits(n)
 	}
-	p.awaited = slices.DeleteFunc(p.awaited, func(x *link) bool { return x == l })
+}
+
+func (p *entry) noLongerAwaits(n *neighbour) {
+	p.awaited = slices.DeleteFunc(p.awaited, func(x *neighbour) bool { return x == n })
 	p.wakeAt(p.holdDue())
 }
 
-// noLongerAwaited: nobody there can acknowledge, or send us packets.
-func (e *Engine) noLongerAwaited(l *link) {
+// noLongerAwaited: the neighbour can neither acknowledge nor send us packets. Or it
+// is mute, and only time tells that it has forgotten.
+func (e *Engine) noLongerAwaited(n *neighbour) {
 	var held []*entry
 	for _, p := range e.entries {
-		if p.isHeld {
+		if p.isHeld && slices.Contains(p.awaited, n) {
 			held = append(held, p)
 		}
 	}
 	slices.SortFunc(held, compareEntries)
 	for _, p := range held {
-		p.acknowledged(l)
+		p.byTime = p.byTime || n.isMute
+		p.noLongerAwaits(n)
 	}
 }
 

@@ -32,6 +32,7 @@ type link struct {
 	InterfaceConfig
 	e          *Engine
 	timer      timer
+	isDown     bool
 	neighbours []*neighbour
 	budgets    []*budget
 	anyone     budget    // of those who are no neighbours
@@ -43,16 +44,19 @@ type link struct {
 
 	helloSeqno uint16
 	helloAt    time.Time
-	helloLeft  int // further Hellos of the start, in quick succession
+	helloed    time.Time // when the last left
+	helloLeft  int       // further Hellos of the start, in quick succession
+	lostUntil  time.Time
+	ihuNext    int // the neighbour whose IHU did not fit
 
 	dumpAt   time.Time // of the next full dump
 	dumped   time.Time // when the last began
 	toldMost int       // routes that a neighbour had when it was lost
 	dumpAcks bool      // the next is for someone who waits for it
 
-	asks      []wire.TLV // multicast, at controlAt
-	controlAt time.Time  // also the neighbours' own queues
-	dirty     []*entry   // to be announced, at dirtyAt
+	asks      []wire.TLV  // multicast, at controlAt
+	controlAt time.Time   // also the neighbours' own queues
+	dirty     [2][]*entry // to be announced, at dirtyAt: urgentNews and news
 	dirtyAt   time.Time
 
 	jobs    []*job // being sent, at the pace of the bucket
@@ -90,11 +94,9 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	l.helloAt = now
 	l.asks = append(l.asks, &wire.RouteRequest{})
 	l.dumpAt = now.Add(e.between(l.UpdateInterval/2, l.UpdateInterval))
-	l.bucket = bucket{tokens: bucketSize, at: now}
+	l.bucket = newBucket(now)
 	e.timers.wake(&l.timer, now)
 }
-
-const helloBurst = 4
 
 func (l *link) setIntervals(hello, update time.Duration) {
 	if hello <= 0 {
@@ -124,10 +126,13 @@ func (e *Engine) SetIntervals(now time.Time, index int, hello, update time.Durat
 		return
 	}
 	if l.HelloInterval < was {
-		l.helloAt = earliest(l.helloAt, now.Add(e.between(0, l.HelloInterval)))
+		l.helloAt = earliest(l.helloAt, now.Add(e.between(0, l.multicastInterval())))
 	}
 	for _, n := range l.neighbours {
-		n.ihuIn = 0 // its interval follows
+		if !n.helloAt.IsZero() && l.HelloInterval < was {
+			n.helloAt = earliest(n.helloAt, now.Add(e.between(0, l.HelloInterval)))
+			n.wake()
+		}
 	}
 	l.dumpAt = earliest(l.dumpAt, now.Add(l.UpdateInterval))
 	l.wake()
@@ -154,20 +159,20 @@ func (e *Engine) InterfaceDown(now time.Time, index int) {
 	// Out of the list first: nothing is to be announced there any more.
 	e.links = slices.DeleteFunc(e.links, func(x *link) bool { return x == l })
 	e.timers.remove(&l.timer)
+	l.isDown = true
 	for len(l.neighbours) > 0 {
-		l.neighbours[0].forget(now)
+		l.neighbours[len(l.neighbours)-1].forget(now)
 	}
-	e.noLongerAwaited(l)
 }
 
 func (l *link) wake() { l.e.timers.wake(&l.timer, l.due()) }
 
 func (l *link) due() time.Time {
-	if l.e.link(l.Index) != l {
+	if l.isDown {
 		return time.Time{}
 	}
 	at := earliest(l.helloAt, l.dumpAt, l.controlAt, l.dirtyAt)
-	if len(l.jobs) > 0 {
+	if l.nextJob() != nil {
 		at = earliest(at, l.bucket.ready())
 	}
 	for _, f := range l.flights {
@@ -188,16 +193,6 @@ func (l *link) fire(now time.Time) {
 	}
 	l.checkFlights(now)
 	l.transmit(now)
-}
-
-// helloSoon makes the next Hello, with IHUs, urgent.
-func (l *link) helloSoon(now time.Time) {
-	if !l.hurries.take(now, 1, hurriesBurst, hurriesRate) {
-		return // the regular one will do
-	}
-	l.helloAt = earliest(l.helloAt, now.Add(l.e.between(urgentMin, urgentMax)))
-	l.helloLeft = max(l.helloLeft, 2)
-	l.wake()
 }
 
 func (l *link) controlSoon(now time.Time) {
@@ -222,17 +217,20 @@ func (l *link) neighbourUp(now time.Time, n *neighbour) {
 	// It need not be new to the other side, which then does not ask: what was
 	// said before was of no use to it. Late enough for its question to be
 	// answered by the same dump.
-	l.dumpAt = earliest(l.dumpAt, now.Add(l.e.between(lazyMin, lazyMax)))
+	l.dumpAt = earliest(l.dumpAt, later(now.Add(l.e.between(lazyMin, lazyMax)), l.dumped.Add(dumpGap)))
 	l.wake()
 }
 
-// neighbourDown: what it has not acknowledged it need not any more.
-func (l *link) neighbourDown() {
-	if l.isAnyoneReachable() {
-		return
+// neighbourDown: it need not acknowledge any more that a route is gone. What it
+// has not acknowledged is said for a while yet: it may not have noticed, or be
+// back in no time.
+func (l *link) neighbourDown(now time.Time, n *neighbour) {
+	n.lostAt, l.lostUntil = now, now.Add(lostFor)
+	if at := now.Add(helloLost); l.helloAt.After(at) {
+		l.helloAt = at
+		l.wake()
 	}
-	l.flights, l.jobs = nil, nil
-	l.e.noLongerAwaited(l)
+	l.e.noLongerAwaited(n)
 }
 
 func (l *link) isAnyoneReachable() bool {
@@ -255,10 +253,14 @@ func (l *link) dumpSoon(now time.Time) {
 
 // announce queues an entry for a triggered update.
 func (l *link) announce(now time.Time, p *entry, isUrgent bool) {
+	l.announceAs(now, p, news, isUrgent)
+}
+
+func (l *link) announceAs(now time.Time, p *entry, c class, isUrgent bool) {
 	if !l.hasAudience() {
 		return
 	}
-	l.dirty = append(l.dirty, p)
+	l.dirty[c] = append(l.dirty[c], p)
 	at := now.Add(l.e.between(lazyMin, lazyMax))
 	if isUrgent {
 		at = now.Add(l.e.between(urgentMin, urgentMax))

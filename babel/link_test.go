@@ -7,23 +7,6 @@ import (
 	"re6st/babel/wire"
 )
 
-// 2-out-of-3: found dead 1.5 to 2.5 Hello intervals after the cut.
-func TestC049_SilentCutIsNoticed(t *testing.T) {
-	for _, kind := range []Kind{Wired, Tunnel} {
-		for seed := range uint64(10) {
-			w := newWorld(t, seed)
-			a, b := w.add(), w.add()
-			c := w.connect(kind, time.Millisecond, a, b)
-			w.run(time.Minute + time.Duration(w.rand.IntN(4000))*time.Millisecond)
-			c.isCut = true
-			took := w.await("the loss", 11*time.Second, func() bool { return !w.reaches(a, b) && a.fib[keyOf(b.prefix, nowhere)].Interface == 0 })
-			if took < 5*time.Second {
-				t.Errorf("%v: after %v: one missed Hello is no death", kind, took)
-			}
-		}
-	}
-}
-
 // With 300 ms Hellos a dead tunnel is known within about a second.
 func TestDesign5_ActiveTunnelDiesFast(t *testing.T) {
 	w := newWorld(t, 1)

@@ -25,13 +25,20 @@ type neighbour struct {
 	txUntil   time.Time // when the IHU is worth nothing any more
 	cost      uint16    // as routes have it: damped, extra cost included
 	rxsaid    uint16    // rxcost of the last IHU sent
-	ihuIn     int       // Hellos until the next IHU
+	ihuBy     time.Time // when we promised the next
 	ihuFirst  int       // further Hellos that all carry one
+
+	helloSeqno uint16    // of Unicast Hellos
+	helloAt    time.Time // the next of them; zero: none
 
 	rtt     rtt
 	suspect suspicion
 	since   time.Time
 	heard   time.Time // any packet
+	lostAt  time.Time // when it last became unreachable
+	ackedAt time.Time // when it last acknowledged something
+	isMute  bool      // it does not acknowledge
+	isGone  bool
 
 	routes     []*route
 	attached   int // octets of attachments
@@ -43,11 +50,6 @@ type neighbour struct {
 	told       int // finite Updates since it was last unreachable
 	toldAt     time.Time
 }
-
-const (
-	ihuEvery = 3 // "with every 3rd Hello" (appendix B)
-	ihuStart = 6 // the first RTT samples come fast
-)
 
 // neighbour finds or, on a Hello, makes the entry.
 func (l *link) neighbour(addr netip.Addr) *neighbour {
@@ -74,6 +76,10 @@ func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
 	n := &neighbour{
 		link: l, addr: addr, txcost: Infinity, cost: Infinity, rxsaid: Infinity,
 		ihuFirst: ihuStart, since: now, heard: now, budget: l.budget(now, addr),
+		helloSeqno: uint16(l.e.Rand.Uint32()),
+	}
+	if l.UnicastHello {
+		n.helloAt = now.Add(l.e.between(urgentMin, urgentMax))
 	}
 	n.timer.owner = n
 	l.neighbours = append(l.neighbours, n)
@@ -83,13 +89,15 @@ func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
 // forget removes the neighbour and all that it told.
 func (n *neighbour) forget(now time.Time) {
 	l := n.link
-	i := slices.Index(l.neighbours, n)
-	if i < 0 {
+	if n.isGone {
 		return
 	}
+	n.isGone = true
+	i := slices.Index(l.neighbours, n)
 	l.neighbours = slices.Delete(l.neighbours, i, i+1)
 	l.e.timers.remove(&n.timer)
 	n.setCost(now, Infinity)
+	l.forgetFlights(n)
 	n.dropRoutes(now)
 }
 
@@ -117,8 +125,9 @@ func (n *neighbour) hello(now time.Time, t *wire.Hello) *neighbour {
 	}
 	// After misses a single Hello is not two of three; but whoever speaks lives.
 	n.suspect = suspicion{vouched: n.isReachable()}
-	if n.multicast.length+n.unicast.length == 1 {
-		// It has just come: let it hear us at once.
+	if !n.isReachable() && n.multicast.heardOf(2)+n.unicast.heardOf(2) == 1 {
+		// It has just come, or come back: let it hear us at once.
+		n.ihuFirst = max(n.ihuFirst, 3)
 		n.link.helloSoon(now)
 	}
 	n.reckon(now)
@@ -137,10 +146,13 @@ func (n *neighbour) ihu(now time.Time, t *wire.IHU) {
 func (n *neighbour) wake() { n.link.e.timers.wake(&n.timer, n.due()) }
 
 func (n *neighbour) due() time.Time {
-	if !slices.Contains(n.link.neighbours, n) {
+	if n.isGone {
 		return time.Time{}
 	}
-	return earliest(n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.riseAt, n.recostAt, n.suspect.due())
+	return earliest(
+		n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.riseAt, n.recostAt,
+		n.suspect.due(), n.helloAt, n.rtt.due(),
+	)
 }
 
 func (n *neighbour) fire(now time.Time) {
@@ -148,7 +160,7 @@ func (n *neighbour) fire(now time.Time) {
 		for isDue(h.missAt, now) {
 			// After a long sleep: as many misses as there were.
 			h.miss(h.missAt)
-			n.suspectMaybe(now)
+			n.suspectMaybe(now, h)
 		}
 	}
 	if n.multicast.bits == 0 && n.unicast.bits == 0 {
@@ -165,6 +177,10 @@ func (n *neighbour) fire(now time.Time) {
 		n.recostAt = time.Time{}
 	}
 	n.probe(now)
+	n.rtt.age(now)
+	if isDue(n.helloAt, now) {
+		n.sayHello(now)
+	}
 	if isDue(n.askAllAt, now) {
 		n.askAll(now)
 	}
@@ -207,7 +223,7 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 	case cost == Infinity:
 		n.told, l.toldMost = 0, max(l.toldMost, len(n.routes))
 		l.e.emit(Event{Kind: NeighbourDown, Interface: l.Index, Neighbour: n.addr})
-		l.neighbourDown()
+		l.neighbourDown(now, n)
 	}
 }
 

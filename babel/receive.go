@@ -77,7 +77,8 @@ func (in *inbound) handle(now time.Time, tlv wire.TLV) {
 	}
 	switch t := tlv.(type) {
 	case *wire.Ack:
-		in.l.acknowledged(t.Opaque)
+		n.acknowledged(now, t.Opaque)
+		in.l.wake()
 	case *wire.IHU:
 		if in.l.isOurs(t.Address) {
 			in.echo = t.Echo

@@ -371,7 +371,8 @@ func (n *neighbour) receiveRouteRequest(now time.Time, t *wire.RouteRequest) {
 		n.reply(now, p)
 		return
 	}
-	n.ask(now, l.retraction(&entry{key: k}))
+	u := l.retraction(&entry{key: k})
+	n.ask(now, &u)
 }
 
 // askRefresh: the selected route is about to expire (section 3.8.2.3).

@@ -182,6 +182,7 @@ func TestSection2_8_HoldEndsWithAcknowledgments(t *testing.T) {
 func TestSection2_8_HoldEndsByTime(t *testing.T) {
 	s := newScript(t, nil)
 	a, b := s.link(1, Wired), s.link(2, Wired)
+	a.mute, b.mute = true, true
 	s.e.Originate(s.now, prefixA, nowhere, 0)
 	s.pass(time.Second)
 	s.e.Withdraw(s.now, prefixA, nowhere)

@@ -55,3 +55,22 @@ func (r *rtt) sample(now time.Time, t1, t1r, t2, t2r uint32) {
 	}
 	r.isKnown, r.ms, r.at = true, ms, now
 }
+
+// age drops what is known when no sample has come for too long: the neighbour does
+// not say timestamps any more.
+func (r *rtt) age(now time.Time) {
+	if isDue(r.due(), now) {
+		r.isKnown = false
+	}
+}
+
+func (r *rtt) due() time.Time {
+	if !r.isKnown {
+		return time.Time{}
+	}
+	return r.at.Add(rttAgeMax)
+}
+
+func (r *rtt) duration() time.Duration {
+	return time.Duration(r.ms * float64(time.Millisecond))
+}

@@ -86,7 +86,7 @@ func TestNoGrowth(t *testing.T) {
 		flights, requests, jobs := 0, 0, 0
 		for _, l := range e.links {
 			flights += len(l.flights)
-			jobs += len(l.jobs) + len(l.dirty)
+			jobs += len(l.jobs) + len(l.dirty[urgentNews]) + len(l.dirty[news])
 		}
 		for _, p := range e.entries {
 			requests += len(p.requests)

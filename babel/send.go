@@ -8,73 +8,35 @@ import (
 	"re6st/babel/wire"
 )
 
+// class orders what waits to be sent: what is urgent overtakes.
+type class uint8
+
 const (
-	// A neighbour's receive buffer holds some 90 full datagrams by default, and
-	// no implementation read faster than a few hundred in a second.
-	bucketSize = 8
-	bucketRate = 300 // packets a second
-
-	// copies of a triggered update where nobody acknowledges (section 3.7.2).
-	copiesWired    = 2
-	copiesWireless = 3
-	copyInterval   = 300 * time.Millisecond
-	// triesMax of an acknowledged one: at 20 % loss either way, one in 3,500
-	// waits for the periodic dump.
-	triesMax     = 8
-	ackWaitMin   = 200 * time.Millisecond
-	ackWaitMax   = 3 * time.Second
-	ackInterval  = 100 * time.Millisecond
-	flightsMax   = 4096
-	helloStartIn = 250 * time.Millisecond
+	urgentNews class = iota // routes lost, or with another router-id
+	news
+	periodic
 )
-
-// bucket paces the packets of updates.
-type bucket struct {
-	tokens float64
-	at     time.Time
-}
-
-func (b *bucket) take(now time.Time) bool {
-	if now.After(b.at) {
-		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*bucketRate, bucketSize)
-		b.at = now
-	}
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
-}
-
-// ready is when there will be a token.
-func (b *bucket) ready() time.Time {
-	missing := max(1-b.tokens, 0)
-	return b.at.Add(time.Duration(missing/bucketRate*float64(time.Second)).Round(time.Microsecond) + time.Microsecond)
-}
 
 // job is a list of entries on its way into packets. What is said of each is
 // decided when its packet is made.
 type job struct {
-	entries   []*entry
-	triggered bool
-	ack       bool
-	tries     int // of the same entries before
+	entries []*entry
+	class   class
+	asks    bool         // for acknowledgments, of whoever is there when it leaves
+	asked   []*neighbour // the same, when it is sent again
+	to      *neighbour   // nil: everyone
+	copies  int          // to be sent beside the first one, for those who are not asked
+	tries   int          // of the same entries before
 }
 
-// flight is a packet of updates that may have to be sent again: until it is
-// acknowledged, or a few times where nobody acknowledges.
-type flight struct {
-	opaque   uint16
-	entries  []*entry
-	tries    int
-	sent     time.Time
-	resendAt time.Time
-	isCopy   bool // no acknowledgment is awaited
-}
+// bulk is how many entries are too many to be said several times because
+// someone does not acknowledge: the periodic dump will repeat them.
+const bulk = 128
 
 func (l *link) beginDump(now time.Time) {
-	l.dumpAt = now.Add(l.UpdateInterval - l.e.between(0, l.UpdateInterval/16+1))
-	acks := l.dumpAcks && l.Kind == Tunnel
+	// The interval is a promise: never late, and not much more often.
+	l.dumpAt = now.Add(l.UpdateInterval - l.e.between(0, l.UpdateInterval/64+1))
+	asks := l.dumpAcks
 	l.dumpAcks = false
 	if !l.hasAudience() {
 		return
@@ -82,61 +44,60 @@ func (l *link) beginDump(now time.Time) {
 	l.dumped = now
 	entries := l.e.sortedEntries()
 	// One dump at a time: a new one says all that is left of the old one.
-	l.jobs = slices.DeleteFunc(l.jobs, func(j *job) bool { return !j.triggered })
-	l.jobs = append(l.jobs, &job{entries: entries, ack: acks})
+	l.jobs = slices.DeleteFunc(l.jobs, func(j *job) bool { return j.class == periodic })
+	l.addJob(&job{entries: entries, class: periodic, asks: asks})
 }
 
 func (l *link) beginTrigger(now time.Time) {
 	l.dirtyAt = time.Time{}
-	entries := slices.Clone(l.dirty)
-	l.dirty = l.dirty[:0]
-	slices.SortFunc(entries, compareEntries)
-	entries = slices.Compact(entries)
-	l.addTriggered(&job{entries: entries, triggered: true, ack: l.Kind == Tunnel})
+	var urgent []*entry
+	for c := range l.dirty {
+		entries := slices.Clone(l.dirty[c])
+		l.dirty[c] = l.dirty[c][:0]
+		slices.SortFunc(entries, compareEntries)
+		entries = slices.Compact(entries)
+		if class(c) == urgentNews {
+			urgent = entries
+		} else if len(urgent) > 0 {
+			entries = slices.DeleteFunc(entries, func(p *entry) bool {
+				_, isSaid := slices.BinarySearchFunc(urgent, p, compareEntries)
+				return isSaid
+			})
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		j := &job{entries: entries, class: class(c), asks: true}
+		if j.class == urgentNews || len(entries) <= bulk {
+			j.copies = l.copies() - 1
+		}
+		l.addJob(j)
+	}
 }
 
-// addTriggered puts news before dumps.
-func (l *link) addTriggered(j *job) {
-	at := slices.IndexFunc(l.jobs, func(j *job) bool { return !j.triggered })
+// addJob puts it after those that are as urgent.
+func (l *link) addJob(j *job) {
+	at := slices.IndexFunc(l.jobs, func(x *job) bool { return x.class > j.class })
 	if at < 0 {
 		at = len(l.jobs)
 	}
 	l.jobs = slices.Insert(l.jobs, at, j)
 }
 
-// checkFlights sends again what nobody acknowledged.
-func (l *link) checkFlights(now time.Time) {
-	var again []*flight
-	l.flights = slices.DeleteFunc(l.flights, func(f *flight) bool {
-		if f.resendAt.After(now) {
-			return false
-		}
-		again = append(again, f)
-		return true
-	})
-	for _, f := range again {
-		if f.tries >= triesMax || !l.hasAudience() {
-			continue
-		}
-		l.counters.resent++
-		l.addTriggered(&job{entries: f.entries, triggered: true, ack: !f.isCopy, tries: f.tries})
+// nextJob is the first that may be sent now, or nil. Retractions, and what is
+// sent again, need not wait until there is room on the way.
+func (l *link) nextJob() *job {
+	l.jobs = slices.DeleteFunc(l.jobs, func(j *job) bool { return len(j.entries) == 0 })
+	if len(l.jobs) == 0 {
+		return nil
 	}
-}
-
-// acknowledged takes the flight out, and ends what waited for it.
-func (l *link) acknowledged(opaque uint16) {
-	i := slices.IndexFunc(l.flights, func(f *flight) bool { return !f.isCopy && f.opaque == opaque })
-	if i < 0 {
-		return
-	}
-	f := l.flights[i]
-	l.flights = slices.Delete(l.flights, i, i+1)
-	for _, p := range f.entries {
-		// What left before the loss did not say it.
-		if f.sent.After(p.heldSince) {
-			p.acknowledged(l)
+	isFull := l.isFull()
+	for _, j := range l.jobs {
+		if !isFull || j.class == urgentNews || j.tries > 0 {
+			return j
 		}
 	}
+	return nil
 }
 
 // transmit makes packets of what is due.
@@ -168,7 +129,8 @@ func (l *link) transmitUnicast(now time.Time) {
 			b.add(tlv)
 		}
 		for _, p := range n.replies {
-			b.add(l.updateOf(now, p))
+			u := l.updateOf(now, p)
+			b.add(&u)
 		}
 		n.asks, n.replies = nil, nil
 		b.flush()
@@ -177,15 +139,15 @@ func (l *link) transmitUnicast(now time.Time) {
 
 // transmitJobs fills packets with updates while the bucket allows. The first
 // may already have a Hello in it.
-func (l *link) transmitJobs(now time.Time, b *batch) {
-	for len(l.jobs) > 0 {
-		j := l.jobs[0]
-		if len(j.entries) == 0 {
-			l.jobs = l.jobs[1:]
-			continue
-		}
-		if !l.bucket.take(now) {
+func (l *link) transmitJobs(now time.Time, group *batch) {
+	for {
+		j := l.nextJob()
+		if j == nil || !l.bucket.take(now) {
 			return
+		}
+		b := group
+		if j.to != nil {
+			b = l.newBatch(j.to.addr)
 		}
 		l.transmitSome(now, b, j)
 		b.flush()
@@ -194,114 +156,54 @@ func (l *link) transmitJobs(now time.Time, b *batch) {
 
 // transmitSome puts as much of a job as fits into one packet.
 func (l *link) transmitSome(now time.Time, b *batch, j *job) {
-	u := l.next(now, j)
-	if u == nil {
+	u, ok := l.next(now, j)
+	if !ok {
 		return
 	}
-	isAwaited := j.ack && l.isAnyoneReachable() && len(l.flights) < flightsMax
-	if isAwaited {
-		l.opaque++
-		b.add(&wire.AckRequest{Opaque: l.opaque, Interval: wire.IntervalOf(ackInterval)})
+	asked, copies := j.asked, j.copies
+	if j.asks {
+		var hasOthers bool
+		if asked, hasOthers = l.audience(now); !hasOthers {
+			copies = 0
+		}
 	}
-	sent := make([]*entry, 0, 64)
-	for ; u != nil && b.enc.Add(u); u = l.next(now, j) {
-		p := j.entries[0]
+	if len(l.flights) >= flightsMax {
+		asked = nil
+	}
+	var opaque uint16
+	if len(asked) > 0 {
+		opaque = l.nextOpaque()
+		b.add(&wire.AckRequest{Opaque: opaque, Interval: wire.IntervalOf(ackInterval)})
+	}
+	var sent []*entry
+	for ; ok && b.enc.AddUpdate(&u); u, ok = l.next(now, j) {
 		l.counters.updatesOut++
-		sent = append(sent, p)
+		if len(asked) > 0 || copies > 0 {
+			sent = append(sent, j.entries[0])
+		}
 		j.entries = j.entries[1:]
 	}
-	l.await(now, j, sent, isAwaited)
+	l.await(now, j, sent, opaque, asked, copies)
+}
+
+// nextOpaque leaves zero to the probes.
+func (l *link) nextOpaque() uint16 {
+	if l.opaque++; l.opaque == 0 {
+		l.opaque++
+	}
+	return l.opaque
 }
 
 // next is the Update for the first entry of the job of which there is something
-// to say, or nil.
-func (l *link) next(now time.Time, j *job) *wire.Update {
+// to say.
+func (l *link) next(now time.Time, j *job) (wire.Update, bool) {
 	for len(j.entries) > 0 {
-		if u := l.advertisement(now, j.entries[0], j.triggered); u != nil {
-			return u
+		if u, ok := l.advertisement(now, j.entries[0], j.class != periodic); ok {
+			return u, true
 		}
 		j.entries = j.entries[1:]
 	}
-	return nil
-}
-
-// await remembers a packet that may have to be sent again.
-func (l *link) await(now time.Time, j *job, sent []*entry, isAwaited bool) {
-	f := &flight{opaque: l.opaque, entries: sent, tries: j.tries + 1, sent: now}
-	switch {
-	case len(sent) == 0 || len(l.flights) >= flightsMax:
-		return
-	case isAwaited:
-		f.resendAt = now.Add(l.ackWait(f.tries))
-	case j.triggered && l.Kind != Tunnel && f.tries < l.copies():
-		f.isCopy = true
-		f.resendAt = now.Add(copyInterval + l.e.between(0, copyInterval/2))
-	default:
-		return
-	}
-	l.flights = append(l.flights, f)
-}
-
-func (l *link) copies() int {
-	if l.Kind == Wireless {
-		return copiesWireless
-	}
-	return copiesWired
-}
-
-// ackWait doubles with each try, and begins above the round-trip time.
-func (l *link) ackWait(tries int) time.Duration {
-	wait := ackWaitMin
-	for _, n := range l.neighbours {
-		if n.rtt.isKnown {
-			wait = max(wait, ackWaitMin/2+time.Duration(2*n.rtt.ms*float64(time.Millisecond)))
-		}
-	}
-	wait = min(wait<<(tries-1), ackWaitMax)
-	return wait + l.e.between(0, wait/8)
-}
-
-// addHello puts the Hello and the IHUs into the packet. IHUs with timestamps
-// must share it with the Hello (RFC 9616, section 3.1).
-func (l *link) addHello(now time.Time, b *batch) {
-	l.helloSeqno++
-	hello := &wire.Hello{Seqno: l.helloSeqno, Interval: wire.IntervalOf(l.HelloInterval)}
-	isTimed := l.RTT || l.Kind == Tunnel
-	if isTimed {
-		hello.Timestamp = wire.Timestamp{Present: true, Transmit: l.e.Timestamp(now)}
-	}
-	b.add(hello)
-	for _, n := range l.neighbours {
-		l.addIHU(now, b, n, isTimed)
-	}
-	next := l.HelloInterval - l.e.between(0, l.HelloInterval/16+1)
-	if l.helloLeft > 0 {
-		l.helloLeft--
-		next = min(next, helloStartIn+l.e.between(0, helloStartIn/4))
-	}
-	l.helloAt = now.Add(next)
-}
-
-func (l *link) addIHU(now time.Time, b *batch, n *neighbour, isTimed bool) {
-	rx := n.rxcost()
-	// On a lossy link with each Hello (appendix B).
-	if n.ihuIn--; n.ihuIn > 0 && rx <= costNominal {
-		return
-	}
-	n.ihuIn = ihuEvery
-	if n.ihuFirst > 0 {
-		n.ihuFirst--
-		n.ihuIn = 1
-	}
-	n.rxsaid = rx
-	ihu := &wire.IHU{RxCost: rx, Interval: wire.IntervalOf(ihuEvery * l.HelloInterval), Address: n.addr}
-	if isTimed {
-		ihu.Echo = n.rtt.echo(now)
-	}
-	if !b.enc.Add(ihu) {
-		ihu.Echo = wire.Echo{} // not without the Hello
-		b.add(ihu)
-	}
+	return wire.Update{}, false
 }
 
 // sendNow sends a TLV by itself: an acknowledgment, a probe.
@@ -353,11 +255,17 @@ func (b *batch) flush() {
 
 func (e *Engine) groupAddr() netip.Addr { return wire.Group() }
 
-// sayFarewell retracts everything, twice: there will be no third time.
+// farewellCopies: there will be no other time.
+const farewellCopies = 3
+
+// sayFarewell retracts everything, and promises a Hello so soon that whoever
+// misses the retraction still sees us go.
 func (l *link) sayFarewell(now time.Time) {
-	for range 2 {
+	for range farewellCopies {
 		b := l.newBatch(l.e.groupAddr())
-		l.addHello(now, b)
+		hello := l.hello(now)
+		hello.Interval = wire.IntervalOf(0)
+		b.add(&hello)
 		b.add(&wire.Update{Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity})
 		b.flush()
 	}

@@ -28,7 +28,7 @@ func (e *Engine) Sizes() Sizes {
 	for _, l := range e.links {
 		s.Neighbours += len(l.neighbours)
 		s.Flights += len(l.flights)
-		s.Queued += len(l.dirty)
+		s.Queued += len(l.dirty[urgentNews]) + len(l.dirty[news])
 		for _, j := range l.jobs {
 			s.Queued += len(j.entries)
 		}
