@@ -12,7 +12,8 @@ import (
 const (
 	// triggerGap is the least time between two updates of one prefix that only
 	// bring another metric.
-	triggerGap = 5 * time.Second
+	triggerGap      = 5 * time.Second
+	triggerGapTicks = instant(triggerGap/tickLen) + 1
 	// A metric that differs by less is not news (design: max(16, 1/16)).
 	triggerMin   = 16
 	triggerShare = 16
@@ -23,40 +24,38 @@ const (
 type advertised struct {
 	id     RouterID
 	metric uint16
-	extra  attachment
-	link   *link // over which the route went: split horizon hid it there
-	at     time.Time
+	link   uint16 // number of that over which the route went: split horizon hid it there
+	at     instant
 }
 
 // current is what they should know. Infinity: no route.
 func (p *entry) current() advertised {
 	switch {
-	case p.own != nil:
-		return advertised{id: p.e.RouterID, metric: p.own.metric, extra: p.ownAttachment}
-	case p.selected != nil:
-		return advertised{id: p.selected.id, metric: p.selected.metric, extra: p.attachment(), link: p.selected.n.link}
+	case p.own() != nil:
+		return advertised{id: p.e.RouterID, metric: p.own().metric}
+	case p.chosen != 0:
+		r := p.selected()
+		return advertised{id: r.id, metric: r.metric, link: p.neighbour(r).link.number}
 	}
 	return advertised{metric: Infinity}
 }
 
-func (p *entry) routerID() RouterID {
-	switch {
-	case p.own != nil:
-		return p.e.RouterID
-	case p.selected != nil:
-		return p.selected.id
+// setAdvertised: the order of a dump is by router-id.
+func (p *entry) setAdvertised(cur advertised) {
+	p.noteTold()
+	if cur.id != p.advertised.id {
+		p.e.order.move(p)
 	}
-	return RouterID{}
+	p.advertised = cur
 }
 
 // announce triggers updates if what neighbours know is out of date (section
 // 3.7.2).
 func (p *entry) announce(now time.Time) {
 	cur, last := p.current(), p.advertised
-	cur.at = now
 	isLost := cur.metric == Infinity && last.metric != Infinity
 	if isLost && p.e.Fault == FaultRetraction {
-		p.advertised = cur
+		p.setAdvertised(cur)
 		return
 	}
 	isNew := cur.metric != Infinity && last.metric == Infinity
@@ -74,11 +73,11 @@ func (p *entry) announce(now time.Time) {
 		p.turn(now, cur.link)
 	}
 	switch {
-	case cur.extra == last.extra && !isWorthTelling(cur.metric, last.metric):
-		p.triggerAt = time.Time{}
-	case now.Before(last.at.Add(triggerGap)):
-		p.triggerAt = last.at.Add(triggerGap)
-		p.wakeAt(p.triggerAt)
+	case p.attachment() == p.told() && !isWorthTelling(cur.metric, last.metric):
+		p.clearTrigger()
+	case p.e.tick(now)-last.at < triggerGapTicks:
+		p.extra().triggerAt = (last.at + triggerGapTicks).orFirst()
+		p.wakeAt(p.x.triggerAt)
 	case isTurned || p.mayTell(now):
 		p.tell(now, cur, false)
 	}
@@ -89,10 +88,12 @@ func (p *entry) announce(now time.Time) {
 // retracted. A retraction goes everywhere: hidden, it makes black holes.
 func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 	last := p.advertised
-	p.advertised, p.triggerAt = cur, time.Time{}
+	cur.at = p.e.tick(now)
+	p.setAdvertised(cur)
+	p.clearTrigger()
 	for _, l := range p.e.links {
-		isHidden := l.isHorizon() && cur.link == l
-		if isHidden && (last.metric == Infinity || last.link == l) {
+		isHidden := l.isHorizon() && cur.link == l.number
+		if isHidden && (last.metric == Infinity || last.link == l.number) {
 			continue
 		}
 		if p.isWithheld(l, &cur, last.metric == Infinity) {
@@ -109,13 +110,19 @@ func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 // turn is for a route that goes another way now. The neighbour that it went by
 // hears of it for the first time, and may have lost its own: that is urgent. The
 // one that it goes by now must forget what we said.
-func (p *entry) turn(now time.Time, to *link) {
+func (p *entry) turn(now time.Time, to uint16) {
 	from := p.advertised.link
-	p.advertised.link, p.advertised.at = to, now
+	p.advertised.link, p.advertised.at = to, p.e.tick(now)
 	for _, l := range p.e.links {
-		if l.isHorizon() && (l == from || l == to) {
+		if l.isHorizon() && (l.number == from || l.number == to) {
 			l.announceAs(now, p, urgentNews, true)
 		}
+	}
+}
+
+func (p *entry) clearTrigger() {
+	if p.x != nil {
+		p.x.triggerAt = 0
 	}
 }
 
@@ -133,18 +140,18 @@ func (l *link) isHorizon() bool {
 // advertisement is the Update for an entry in a multicast packet, if there is
 // something to say.
 func (l *link) advertisement(now time.Time, p *entry, triggered bool) (wire.Update, bool) {
-	if p.isGone {
+	if p.isGone() {
 		return wire.Update{}, false
 	}
-	isHidden := p.own == nil && p.selected != nil && l.isHorizon() && p.selected.n.link == l
+	isHidden := p.own() == nil && p.chosen != 0 && l.isHorizon() && p.next().link == l
 	switch {
 	case isHidden && triggered:
-		return l.retraction(p), true
+		return l.retraction(p.key()), true
 	case isHidden:
 		return wire.Update{}, false
 	case !triggered && p.isHushed(l):
 		return wire.Update{}, false
-	case p.own == nil && p.selected == nil && !p.isHeld && !triggered:
+	case p.own() == nil && p.chosen == 0 && !p.isHeld() && !triggered:
 		return wire.Update{}, false
 	}
 	return l.updateOf(now, p), true
@@ -152,7 +159,7 @@ func (l *link) advertisement(now time.Time, p *entry, triggered bool) (wire.Upda
 
 // updateOf is the Update for an entry, split horizon aside.
 func (l *link) updateOf(now time.Time, p *entry) wire.Update {
-	u, cur := l.retraction(p), p.current()
+	u, cur := l.retraction(p.key()), p.current()
 	if cur.metric == Infinity {
 		return u
 	}
@@ -162,21 +169,21 @@ func (l *link) updateOf(now time.Time, p *entry) wire.Update {
 	if !x.ok || metric == Infinity {
 		return u
 	}
-	u.RouterID, u.Metric, u.Attachment = cur.id, metric, []byte(cur.extra.text())
-	if p.own != nil {
+	u.RouterID, u.Metric, u.Attachment = cur.id, metric, []byte(p.attachment().text())
+	if p.own() != nil {
 		u.Seqno = p.e.seqno.current
 		return u
 	}
-	u.Seqno = p.selected.seqno
+	u.Seqno = p.selected().seqno
 	// "before sending an update, ... update the source table" (section 3.7.3):
 	// with the metric that is really sent.
 	p.noteFeasibility(now, cur.id, u.Seqno, metric)
 	return u
 }
 
-func (l *link) retraction(p *entry) wire.Update {
+func (l *link) retraction(k key) wire.Update {
 	return wire.Update{
-		Prefix: p.prefix, From: p.from, NextHop: l.nextHop(p.prefix),
+		Prefix: k.prefix, From: k.from, NextHop: l.nextHop(k.prefix),
 		Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity,
 	}
 }

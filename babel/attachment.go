@@ -32,7 +32,7 @@ func (a attachment) text() string {
 // carried is the attachment of a neighbour's route. It lies beside the routes,
 // so that those without cost nothing.
 type carried struct {
-	n *neighbour
+	n uint16 // number of the neighbour
 	a attachment
 }
 
@@ -51,52 +51,71 @@ func (e *Engine) SetAttachment(now time.Time, prefix, from netip.Prefix, list []
 	if err != nil {
 		return fmt.Errorf("announcing %v: %w", prefix, err)
 	}
-	p := e.entries[keyOf(prefix, from)]
-	if p == nil || p.own == nil {
+	p := e.find(keyOf(prefix, from))
+	if p == nil || p.own() == nil {
 		return fmt.Errorf("attaching to %v: not originated here", prefix)
 	}
-	p.ownAttachment = attachmentOf(b)
+	p.own().attachment = attachmentOf(b)
 	p.reconsider(now)
 	return nil
 }
 
 // carry notes what came with a neighbour's Update: nothing, if it is too much.
 func (p *entry) carry(n *neighbour, b []byte) {
-	a := attachmentOf(b)
-	i := slices.IndexFunc(p.carried, func(c carried) bool { return c.n == n })
+	if len(b) == 0 && (p.x == nil || len(p.x.carried) == 0) {
+		return
+	}
+	a, x := attachmentOf(b), p.extra()
+	i := slices.IndexFunc(x.carried, func(c carried) bool { return c.n == n.number })
 	switch {
 	case i < 0 && a == (attachment{}):
 		return
 	case i < 0:
-		i = len(p.carried)
-		p.carried = append(p.carried, carried{n: n})
+		i = len(x.carried)
+		x.carried = append(x.carried, carried{n: n.number})
 	}
-	n.attached += len(a.text()) - len(p.carried[i].a.text())
+	n.attached += len(a.text()) - len(x.carried[i].a.text())
 	if n.attached > attachmentBytesMax {
 		n.attached -= len(a.text())
 		n.budget.dropped.Attachments++
 		a = attachment{}
 	}
-	if p.carried[i].a = a; a == (attachment{}) {
-		p.carried = slices.Delete(p.carried, i, i+1)
+	if x.carried[i].a = a; a == (attachment{}) {
+		x.carried = slices.Delete(x.carried, i, i+1)
 	}
 }
 
 // attachment is what is announced with the route that the entry has now.
 func (p *entry) attachment() attachment {
-	if p.own != nil {
-		return p.ownAttachment
+	if own := p.own(); own != nil {
+		return own.attachment
 	}
-	if p.selected != nil {
-		return p.carriedFrom(p.selected.n)
+	if n := p.next(); n != nil {
+		return p.carriedFrom(n)
 	}
 	return attachment{}
 }
 
+// told is the attachment that was announced last.
+func (p *entry) told() attachment {
+	if p.x == nil {
+		return attachment{}
+	}
+	return p.x.told
+}
+
+func (p *entry) noteTold() {
+	if a := p.attachment(); a != p.told() {
+		p.extra().told = a
+	}
+}
+
 func (p *entry) carriedFrom(n *neighbour) attachment {
-	for i := range p.carried {
-		if p.carried[i].n == n {
-			return p.carried[i].a
+	if p.x != nil {
+		for _, c := range p.x.carried {
+			if c.n == n.number {
+				return c.a
+			}
 		}
 	}
 	return attachment{}

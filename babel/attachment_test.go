@@ -12,7 +12,7 @@ import (
 )
 
 func (n *node) attachmentTo(p netip.Prefix) string {
-	if p := n.engine.entries[keyOf(p, netip.Prefix{})]; p != nil {
+	if p := n.engine.find(keyOf(p, netip.Prefix{})); p != nil {
 		return p.attachment().text()
 	}
 	return ""

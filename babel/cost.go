@@ -202,8 +202,8 @@ func (e *Engine) SetExtraCost(now time.Time, index int, cost uint16) {
 	}
 	l.ExtraCost = cost
 	for _, n := range l.neighbours {
-		for _, r := range n.routes {
-			r.smoothedAt = time.Time{} // an order is no noise
+		for _, r := range n.learnt() {
+			r.set(smooth, false) // an order is no noise
 		}
 		n.setCost(now, n.linkCost())
 	}

@@ -12,42 +12,25 @@ import (
 // Engine is one Babel router. It is not safe for concurrent use: one loop owns it.
 type Engine struct {
 	Config
-	epoch   time.Time // of timestamps: the time of the first input
-	latest  time.Time // of the latest input
-	isOver  bool      // after Stop
-	seqno   ownSeqno
-	links   []*link // by Index, ascending
-	entries map[key]*entry
-	timers  timers
-
+	epoch      time.Time // of timestamps: the time of the first input
+	isOver     bool      // after Stop
+	seqno      ownSeqno
+	latest     time.Time // of the latest input
+	links      []*link   // by Index, ascending
+	peers      peers     // the neighbours of all links
+	entries    table
+	order      order
+	froms      interned[netip.Prefix]
+	gateways   interned[gateway]
+	held       int           // entries that are held
+	updateMost time.Duration // see updateMax; zero: not known
+	timers     timers
+	alarms     alarms
 	routeCount int      // of all neighbours
 	changed    []*entry // whose forwarding may differ from what is installed
 	out        Output
 	deferred   []deferred
 	decoder    wire.Decoder
-}
-
-// key names a destination: RFC 9079 makes the source prefix part of it.
-type key struct{ prefix, from netip.Prefix }
-
-// keyOf brings a prefix pair to its one form.
-func keyOf(prefix, from netip.Prefix) key {
-	prefix = prefix.Masked()
-	if !from.IsValid() || from.Bits() == 0 {
-		return key{prefix: prefix}
-	}
-	return key{prefix, from.Masked()}
-}
-
-func (k key) compare(o key) int {
-	return cmp.Or(
-		comparePrefix(k.prefix, o.prefix),
-		comparePrefix(k.from, o.from),
-	)
-}
-
-func comparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 const (
@@ -64,11 +47,12 @@ func New(config Config) *Engine {
 	if config.RoutesTotalMax == 0 {
 		config.RoutesTotalMax = routesTotalFactor * config.RoutesMax
 	}
-	return &Engine{
-		Config:  config,
-		seqno:   newOwnSeqno(config.Seqno),
-		entries: make(map[key]*entry),
+	e := &Engine{Config: config, seqno: newOwnSeqno(config.Seqno)}
+	if e.Rand != nil {
+		e.entries.seed = e.Rand.Uint64()
 	}
+	e.gateways.use(gateway{index: -1}) // gatewayUnreachable
+	return e
 }
 
 // begin is called first by each input.
@@ -93,6 +77,7 @@ func (e *Engine) Timestamp(now time.Time) uint32 {
 func (e *Engine) Advance(now time.Time) {
 	if e.begin(now) {
 		e.timers.run(now)
+		e.ring(now)
 		e.seqno.advance(now)
 		e.answerDeferred(now)
 	}
@@ -103,13 +88,13 @@ func (e *Engine) Deadline() time.Time {
 	if e.isOver {
 		return time.Time{}
 	}
-	return earliest(e.timers.next(), e.seqno.retryAt, e.seqno.bumpAt)
+	return earliest(e.timers.next(), e.nextAlarm(), e.seqno.retryAt, e.seqno.bumpAt)
 }
 
 // Output drains the effects.
 func (e *Engine) Output() Output {
 	for _, p := range e.changed {
-		p.isChanged = false
+		p.unmark(changed)
 		p.install(&e.out)
 	}
 	clear(e.changed)
@@ -126,7 +111,11 @@ func (e *Engine) Originate(now time.Time, prefix, from netip.Prefix, metric uint
 		return
 	}
 	p := e.entry(keyOf(prefix, from))
-	p.own = &ownRoute{metric}
+	x := p.extra()
+	if x.own == nil {
+		x.own = &ownRoute{}
+	}
+	x.own.metric = metric
 	p.reconsider(now)
 }
 
@@ -135,8 +124,8 @@ func (e *Engine) Withdraw(now time.Time, prefix, from netip.Prefix) {
 	if !e.begin(now) || !prefix.IsValid() {
 		return
 	}
-	if p := e.entries[keyOf(prefix, from)]; p != nil && p.own != nil {
-		p.own, p.ownAttachment = nil, attachment{}
+	if p := e.find(keyOf(prefix, from)); p != nil && p.own() != nil {
+		p.x.own = nil
 		p.reconsider(now)
 	}
 }
@@ -151,46 +140,66 @@ func (e *Engine) Stop(now time.Time) {
 		l.sayFarewell(now)
 	}
 	for _, p := range e.sortedEntries() {
-		p.own, p.selected, p.isHeld, p.retryAt = nil, nil, false, time.Time{}
+		p.endHold()
+		p.chosen = 0
+		if p.x != nil {
+			p.x.own = nil
+		}
+		if f := p.failure(); f != nil {
+			f.retryAt = 0
+		}
 		p.markChanged()
 	}
 	e.seqno.release()
 	e.isOver = true
 }
 
-func (e *Engine) entry(k key) *entry {
-	p := e.entries[k]
-	if p == nil {
-		p = &entry{e: e, key: k}
-		p.advertised.metric = Infinity
-		p.timer.owner = p
-		e.entries[k] = p
+// find is the entry of a destination, or nil.
+func (e *Engine) find(k key) *entry {
+	d, isKnown := e.destOf(k)
+	if !isKnown {
+		return nil
 	}
+	return e.entries.find(d)
+}
+
+// destOf is false for a source prefix that no entry has.
+func (e *Engine) destOf(k key) (dest, bool) {
+	var source uint32
+	if k.from.IsValid() {
+		if source = e.froms.find(k.from); source == 0 {
+			return dest{}, false
+		}
+	}
+	return destOf(k.prefix, source), true
+}
+
+// entry is the entry of a destination, made if there is none.
+func (e *Engine) entry(k key) *entry {
+	if p := e.find(k); p != nil {
+		return p
+	}
+	var source uint32
+	if k.from.IsValid() {
+		source = e.froms.use(k.from)
+	}
+	p := &entry{dest: destOf(k.prefix, source), e: e}
+	p.advertised.metric = Infinity
+	e.entries.add(p)
+	e.order.move(p)
 	return p
 }
 
-// sortedEntries is every entry, in an order that the seed decides.
-func (e *Engine) sortedEntries() []*entry {
-	all := make([]*entry, 0, len(e.entries))
-	for _, p := range e.entries {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, compareEntries)
-	return all
-}
-
-// compareEntries is the order of a dump: what compresses best.
-func compareEntries(a, b *entry) int {
-	ida, idb := a.routerID(), b.routerID()
-	return cmp.Or(slices.Compare(ida[:], idb[:]), a.key.compare(b.key))
-}
-
 func (e *Engine) link(index int) *link {
-	at, ok := slices.BinarySearchFunc(e.links, index, func(l *link, index int) int { return l.Index - index })
-	if !ok {
+	at, isThere := e.linkAt(index)
+	if !isThere {
 		return nil
 	}
 	return e.links[at]
+}
+
+func (e *Engine) linkAt(index int) (int, bool) {
+	return slices.BinarySearchFunc(e.links, index, func(l *link, index int) int { return cmp.Compare(l.Index, index) })
 }
 
 func (e *Engine) emit(event Event) { e.out.Events = append(e.out.Events, event) }

@@ -1,48 +1,80 @@
 package babel
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
 
-// entry is everything about one destination.
+// entry is everything about one destination. There are as many as prefixes in
+// the network: what only few need is in extra.
 type entry struct {
-	key
-	e        *Engine
-	timer    timer
-	own      *ownRoute
-	carried  []carried
-	exports  []exported
-	routes   []*route
-	sources  []source
-	requests []*request
-	selected *route
+	dest
+	e      *Engine
+	x      *extra
+	routes []route // one a neighbour
 
-	ownAttachment attachment
-
+	source     source // the first feasibility distance; others are in extra
 	advertised advertised
-	flaps      uint8
-	triggerAt  time.Time // of an update that triggerGap holds back
-	reselectAt time.Time // when hysteresis may give in
-	starvedAt  time.Time // when to ask again for a seqno
-	askedAt    time.Time // when the last was asked for
 
-	hold
-	installation
-	isGone bool // out of the table
+	installed uint32 // what the forwarding table has: number in Engine.gateways
+	wake      instant
+	number    int32  // in table.all
+	chosen    uint16 // index of the selected route, and 1
+	marks     marks
+	flaps     uint8
+}
+
+// marks of an entry.
+type marks uint8
+
+const (
+	gone    marks = 1 << iota // out of the table
+	changed                   // in Engine.changed
+	moved                     // in order.moved
+	held                      // see hold
+)
+
+func (p *entry) mark(m marks)          { p.marks |= m }
+func (p *entry) unmark(m marks)        { p.marks &^= m }
+func (p *entry) isMarked(m marks) bool { return p.marks&m != 0 }
+func (p *entry) isGone() bool          { return p.isMarked(gone) }
+func (p *entry) isHeld() bool          { return p.isMarked(held) }
+
+// extra is what few entries need at a time.
+type extra struct {
+	own      *ownRoute
+	hold     hold
+	sources  []source // but the first
+	requests []*request
+	carried  []carried
+	told     attachment // that was announced
+	costs    []importCost
+	exports  []exported
+	late     late // of the selected route, if it is stale
+	failure  *failure
+	last     *netip.Prefix // source prefix of an entry that is gone
+
+	triggerAt  instant // of an update that triggerGap holds back
+	reselectAt instant // when hysteresis may give in
+	starvedAt  instant // when to ask again for a seqno
+	askedAt    instant // until when no other seqno is asked for
 }
 
 // ownRoute is what we originate.
-type ownRoute struct{ metric uint16 }
+type ownRoute struct {
+	metric     uint16
+	attachment attachment
+}
 
 // hold is a destination that was lost while neighbours may still send us its
 // packets (section 2.8): they get an ICMP error, and no shorter prefix.
 type hold struct {
-	isHeld    bool
-	heldSince time.Time
-	heldUntil time.Time
-	byTime    bool         // someone listens who does not acknowledge
-	awaited   []*neighbour // who has not acknowledged the retraction
+	since   time.Duration // after the epoch, exactly
+	least   instant       // never before
+	until   instant       // never after
+	byTime  bool          // someone listens who does not acknowledge
+	awaited numbers       // of neighbours that have not acknowledged the retraction
 }
 
 // holdMin gives packets in flight the time to be refused.
@@ -51,132 +83,269 @@ const holdMin = time.Second
 // expiryFactor: 3.5 times the advertised interval (appendix B).
 func expiryFactor(interval time.Duration) time.Duration { return interval * 7 / 2 }
 
+// extra makes room for what is rare.
+func (p *entry) extra() *extra {
+	if p.x == nil {
+		p.x = new(extra)
+	}
+	return p.x
+}
+
+// trim gives the room back.
+func (p *entry) trim(now time.Time) {
+	x := p.x
+	if x == nil {
+		return
+	}
+	if t := p.e.tick(now); x.askedAt.isDue(t) {
+		x.askedAt = 0
+	}
+	isIdle := x.own == nil && !p.isHeld() && x.failure == nil && x.told == attachment{} &&
+		len(x.sources)+len(x.requests)+len(x.carried)+len(x.costs)+len(x.exports) == 0 &&
+		x.triggerAt|x.reselectAt|x.starvedAt|x.askedAt == 0
+	if r := p.selected(); isIdle && (r == nil || !r.is(stale)) {
+		p.x = nil
+	}
+}
+
+func (p *entry) own() *ownRoute {
+	if p.x == nil {
+		return nil
+	}
+	return p.x.own
+}
+
+// from is the source prefix; zero means any source.
+func (p *entry) from() netip.Prefix {
+	switch {
+	case p.dest.source == 0:
+		return netip.Prefix{}
+	case p.isGone():
+		return *p.x.last
+	}
+	return p.e.froms.at(p.dest.source)
+}
+
+func (p *entry) key() key { return key{p.prefix(), p.from()} }
+
+// selected is the route in use, or nil. It is valid until a route is added or
+// removed.
+func (p *entry) selected() *route {
+	if p.chosen == 0 {
+		return nil
+	}
+	return &p.routes[p.chosen-1]
+}
+
+// next is the neighbour by which the selected route goes, or nil.
+func (p *entry) next() *neighbour {
+	if p.chosen == 0 {
+		return nil
+	}
+	return p.e.peers.all[p.routes[p.chosen-1].n]
+}
+
+// neighbour is the one that told the route.
+func (p *entry) neighbour(r *route) *neighbour { return p.e.peers.all[r.n] }
+
+func (p *entry) requests() []*request {
+	if p.x == nil {
+		return nil
+	}
+	return p.x.requests
+}
+
 // reconsider is called after any change to the entry: it selects, installs,
 // announces, holds and asks.
 func (p *entry) reconsider(now time.Time) {
-	if p.isGone {
+	if p.isGone() {
 		return
 	}
 	had := p.advertised.metric != Infinity
 	p.selectRoute(now)
-	isLost := p.own == nil && p.selected == nil
+	isLost := p.own() == nil && p.chosen == 0
 	switch {
 	case !isLost:
-		p.hold = hold{}
+		p.endHold()
 	case had:
 		p.beginHold(now)
-		p.e.emit(Event{Kind: RouteLost, Prefix: p.prefix, From: p.from, RouterID: p.advertised.id})
+		p.e.emit(Event{Kind: RouteLost, Prefix: p.prefix(), From: p.from(), RouterID: p.advertised.id})
 	}
-	p.markChanged()
+	p.noteChange()
 	p.announce(now)
 	p.askForBetter(now)
-	p.reroute(now)
-	p.satisfy(now)
+	if len(p.requests()) > 0 {
+		p.reroute(now)
+		p.satisfy(now)
+	}
+	p.trim(now)
 	p.collect()
 }
 
 func (p *entry) beginHold(now time.Time) {
-	p.hold = hold{isHeld: true, heldSince: now, heldUntil: now.Add(expiryFactor(p.e.updateMax()))}
+	p.endHold()
+	p.mark(held)
+	p.e.held++
+	h := &p.extra().hold
+	*h = hold{
+		since: now.Sub(p.e.epoch), least: p.e.after(now, holdMin),
+		until: p.e.after(now, expiryFactor(p.e.updateMax())),
+	}
 	for _, l := range p.e.links {
 		for _, n := range l.neighbours {
 			switch {
 			case !n.isReachable():
 			case n.isAsked(now):
-				p.awaited = append(p.awaited, n)
+				h.awaited.add(n.number)
 			default:
-				p.byTime = true
+				h.byTime = true
 			}
 		}
 	}
 	p.wakeAt(p.holdDue())
 }
 
-func (p *entry) holdDue() time.Time {
-	switch {
-	case !p.isHeld:
-		return time.Time{}
-	case len(p.awaited) == 0 && !p.byTime:
-		return earliest(p.heldUntil, p.heldSince.Add(holdMin))
+func (p *entry) endHold() {
+	if p.isHeld() {
+		p.x.hold = hold{}
+		p.unmark(held)
+		p.e.held--
 	}
-	return p.heldUntil
+}
+
+func (p *entry) holdDue() instant {
+	if !p.isHeld() {
+		return 0
+	}
+	h := &p.x.hold
+	if h.awaited.isEmpty() && !h.byTime {
+		return sooner(h.until, h.least)
+	}
+	return h.until
 }
 
 // acknowledged: the neighbour knows what left at that time. What left before the
 // loss did not say it.
 func (p *entry) acknowledged(n *neighbour, sent time.Time) {
-	if p.isHeld && sent.After(p.heldSince) {
+	if p.isHeld() && sent.Sub(p.e.epoch) > p.x.hold.since {
 		p.noLongerAwaits(n)
 	}
 }
 
 func (p *entry) noLongerAwaits(n *neighbour) {
-	p.awaited = slices.DeleteFunc(p.awaited, func(x *neighbour) bool { return x == n })
+	p.x.hold.awaited.remove(n.number)
 	p.wakeAt(p.holdDue())
 }
 
 // noLongerAwaited: the neighbour can neither acknowledge nor send us packets. Or it
 // is mute, and only time tells that it has forgotten.
 func (e *Engine) noLongerAwaited(n *neighbour) {
-	var held []*entry
-	for _, p := range e.entries {
-		if p.isHeld && slices.Contains(p.awaited, n) {
-			held = append(held, p)
-		}
+	if e.held == 0 {
+		return
 	}
-	slices.SortFunc(held, compareEntries)
-	for _, p := range held {
-		p.byTime = p.byTime || n.isMute
-		p.noLongerAwaits(n)
+	for p := range e.entries.each() {
+		if p.isHeld() && p.x.hold.awaited.has(n.number) {
+			p.x.hold.byTime = p.x.hold.byTime || n.isMute
+			p.noLongerAwaits(n)
+		}
 	}
 }
 
-func (p *entry) wakeAt(at time.Time) { p.e.timers.wake(&p.timer, at) }
-
-func (p *entry) due() time.Time {
-	if p.isGone {
-		return time.Time{}
+func (p *entry) due() instant {
+	if p.isGone() {
+		return 0
 	}
-	at := earliest(p.triggerAt, p.reselectAt, p.starvedAt, p.holdDue(), p.retryAt)
-	for _, r := range p.routes {
-		at = earliest(at, r.due())
+	at := p.sourceDue()
+	for i := range p.routes {
+		at = sooner(at, p.routeDue(&p.routes[i]))
 	}
-	for i := range p.sources {
-		at = earliest(at, p.sources[i].expires)
+	x := p.x
+	if x == nil {
+		return at
 	}
-	for _, q := range p.requests {
-		at = earliest(at, q.due())
+	at = sooner(sooner(at, x.triggerAt), sooner(x.reselectAt, x.starvedAt))
+	at = sooner(at, p.holdDue())
+	if x.failure != nil {
+		at = sooner(at, x.failure.due())
+	}
+	for _, q := range x.requests {
+		at = sooner(at, p.e.deadline(q.due()))
 	}
 	return at
 }
 
+// fire does what is due. Often nothing is: the deadline has moved on.
 func (p *entry) fire(now time.Time) {
-	if isDue(p.holdDue(), now) {
-		p.hold = hold{}
+	if t := p.e.tick(now); p.due().isDue(t) {
+		p.fireExtra(t)
+		p.expire(now)
+		p.collectSources(t)
+		p.retryRequests(now)
+		p.reconsider(now)
 	}
-	if isDue(p.reselectAt, now) {
-		p.reselectAt = time.Time{}
+}
+
+func (p *entry) fireExtra(t instant) {
+	x := p.x
+	if x == nil {
+		return
 	}
-	if isDue(p.triggerAt, now) {
-		p.triggerAt = time.Time{}
+	if p.holdDue().isDue(t) {
+		p.endHold()
 	}
-	if isDue(p.retryAt, now) {
-		p.retryAt = time.Time{}
+	for _, at := range []*instant{&x.reselectAt, &x.triggerAt, &x.starvedAt} {
+		if at.isDue(t) {
+			*at = 0
+		}
 	}
-	p.expire(now)
-	p.collectSources(now)
-	p.retryRequests(now)
-	p.reconsider(now)
+	switch f := x.failure; {
+	case f == nil || !f.due().isDue(t):
+	case f.retryAt != 0:
+		f.retryAt = 0
+		p.unblock()
+	default:
+		x.failure = nil
+	}
 }
 
 // collect removes an entry that says nothing any more.
 func (p *entry) collect() {
-	if p.isGone {
+	if p.isGone() || len(p.routes) > 0 || p.source.isSet() || p.installed != 0 || p.isHeld() {
 		return
 	}
-	if p.own == nil && !p.isHeld && len(p.routes)+len(p.sources)+len(p.requests) == 0 &&
-		!p.hasInstalled && !p.isUnknown {
-		p.isGone = true
-		p.e.timers.remove(&p.timer)
-		delete(p.e.entries, p.key)
+	if x := p.x; x != nil && (x.own != nil || len(x.sources)+len(x.requests) > 0 || p.isUnknown()) {
+		return
 	}
+	e := p.e
+	p.x = nil
+	if p.dest.source != 0 {
+		from := p.from() // queues may still hold the entry
+		p.x = &extra{last: &from}
+	}
+	p.mark(gone)
+	e.entries.remove(p)
+	e.order.forget(e)
+	e.froms.drop(p.dest.source)
+}
+
+// numbers is a set of neighbours' numbers.
+type numbers []uint64
+
+func (s *numbers) add(n uint16) {
+	for len(*s) <= int(n/64) {
+		*s = append(*s, 0)
+	}
+	(*s)[n/64] |= 1 << (n % 64)
+}
+
+func (s numbers) has(n uint16) bool { return int(n/64) < len(s) && s[n/64]>>(n%64)&1 != 0 }
+
+func (s numbers) remove(n uint16) {
+	if s.has(n) {
+		s[n/64] &^= 1 << (n % 64)
+	}
+}
+
+func (s numbers) isEmpty() bool {
+	return !slices.ContainsFunc(s, func(x uint64) bool { return x != 0 })
 }

@@ -131,7 +131,7 @@ func TestC118_SourceSpecificIPv4IsIgnored(t *testing.T) {
 	if len(s.fib) != 1 || s.fib[keyOf(prefix4, nowhere)].NextHop != a.addr {
 		t.Errorf("table %v", s.fib)
 	}
-	if _, ok := s.e.entries[keyOf(prefix4, from)]; ok {
+	if s.e.find(keyOf(prefix4, from)) != nil {
 		t.Error("it is stored")
 	}
 }

@@ -15,15 +15,17 @@ func (e *Engine) FilterChanged(now time.Time) {
 		return
 	}
 	for _, p := range e.sortedEntries() {
-		for _, r := range slices.Clone(p.routes) {
-			u := r.update()
-			r.verdict, r.extra = e.judge(u)
-			if r.verdict == Refuse {
-				r.n.hasRefused = true
+		for i := len(p.routes) - 1; i >= 0; i-- {
+			r := &p.routes[i]
+			verdict, cost := e.judge(p.update(r))
+			if verdict == Refuse {
+				p.neighbour(r).hasRefused = true
 				p.remove(r)
 				continue
 			}
-			r.setMetric(now)
+			r.setVerdict(verdict)
+			p.setImportCost(r, cost)
+			p.setMetric(now, r)
 		}
 		p.reconsider(now)
 		p.reexport(now)
@@ -50,6 +52,36 @@ func (e *Engine) judge(u Update) (Verdict, uint16) {
 	return verdict, e.ImportCost(u)
 }
 
+// importCost is what Config.ImportCost adds to the metric of a neighbour's route.
+// It lies beside the routes, of which few have any.
+type importCost struct {
+	n   uint16 // number of the neighbour
+	add uint16
+}
+
+func (p *entry) importCost(r *route) uint16 {
+	if r.is(costly) {
+		for _, c := range p.x.costs {
+			if c.n == r.n {
+				return c.add
+			}
+		}
+	}
+	return 0
+}
+
+func (p *entry) setImportCost(r *route, add uint16) {
+	if !r.is(costly) && add == 0 {
+		return
+	}
+	x := p.extra()
+	x.costs = slices.DeleteFunc(x.costs, func(c importCost) bool { return c.n == r.n })
+	if add != 0 {
+		x.costs = append(x.costs, importCost{r.n, add})
+	}
+	r.set(costly, add != 0)
+}
+
 // exported is what an ExportFilter last said of an entry on a link. What is
 // announced without additions has none.
 type exported struct {
@@ -64,17 +96,19 @@ func (p *entry) judgeExport(l *link, cur *advertised) exported {
 		return exported{l, 0, true}
 	}
 	add, ok := p.e.Export(Announcement{
-		Prefix: p.prefix, From: p.from, RouterID: cur.id, Interface: l.Index,
-		Metric: cur.metric, Own: p.own != nil,
+		Prefix: p.prefix(), From: p.from(), RouterID: cur.id, Interface: l.Index,
+		Metric: cur.metric, Own: p.own() != nil,
 	})
 	return exported{l, add, ok}
 }
 
 // lastExport is what was said there, or will be with the next packet.
 func (p *entry) lastExport(l *link) exported {
-	for _, x := range p.exports {
-		if x.link == l {
-			return x
+	if p.x != nil {
+		for _, x := range p.x.exports {
+			if x.link == l {
+				return x
+			}
 		}
 	}
 	return exported{l, 0, true}
@@ -85,11 +119,12 @@ func (p *entry) noteExport(x exported) {
 		return
 	}
 	// What was on links that are gone goes too.
-	p.exports = slices.DeleteFunc(p.exports, func(old exported) bool {
+	px := p.extra()
+	px.exports = slices.DeleteFunc(px.exports, func(old exported) bool {
 		return old.link == x.link || p.e.link(old.link.Index) != old.link
 	})
 	if x.add != 0 || !x.ok {
-		p.exports = append(p.exports, x)
+		px.exports = append(px.exports, x)
 	}
 }
 
@@ -137,7 +172,7 @@ func (e *Engine) withholdAll(l *link) {
 	if e.Export == nil {
 		return
 	}
-	for _, p := range e.entries {
+	for p := range e.entries.each() {
 		if cur := p.current(); cur.metric != Infinity {
 			p.isWithheld(l, &cur, true)
 		}

@@ -208,29 +208,33 @@ func (z *fuzz) check() {
 	if !isNewer(z.limit, e.seqno.current) && !e.seqno.wish {
 		z.Fatalf("seqno %d, durable before %d", e.seqno.current, z.limit)
 	}
-	for k, p := range e.entries {
-		if p.isGone || p.key != k {
+	for p := range e.entries.each() {
+		k := p.key()
+		if p.isGone() || e.find(k) != p {
 			z.Fatal("an entry that is gone is in the table")
 		}
-		if r := p.selected; r != nil && (!r.isUsable() || p.own != nil || p.isHeld || e.link(r.n.link.Index) != r.n.link) {
+		if r, n := p.selected(), p.next(); r != nil && (!p.isUsable(r) || p.own() != nil || p.isHeld() || e.link(n.link.Index) != n.link) {
 			z.Fatalf("selected but not usable: %+v", r)
 		}
-		for _, r := range p.routes {
-			if r.n.routes[r.index] != r || r.metric != metricOf(r.extra, metricOf(r.n.cost, r.refMetric)) || r.verdict == Refuse {
+		for i := range p.routes {
+			r := &p.routes[i]
+			n := p.neighbour(r)
+			if n.routes[r.slot] != p.number || r.metric != metricOf(p.importCost(r), metricOf(n.cost, r.refMetric)) || r.verdict() == Refuse {
 				z.Fatalf("route out of step: %+v", r)
 			}
-			if p.selected == nil && p.own == nil && r.isUsable() {
+			if p.chosen == 0 && p.own() == nil && p.isUsable(r) {
 				z.Fatalf("usable but nothing is selected: %+v", r)
 			}
 		}
-		if want, isWanted := p.wanted(); !p.isUnknown {
-			if got, ok := z.fib[k]; ok != isWanted || got != want {
-				z.Fatalf("%v: table %+v (%v), wanted %+v (%v)", k, got, ok, want, isWanted)
+		if want := p.wanted(); !p.isUnknown() {
+			route := p.routeBy(want)
+			if got, ok := z.fib[k]; ok != (want != 0) || ok && got != route {
+				z.Fatalf("%v: table %+v (%v), wanted %+v", k, got, ok, route)
 			}
 		}
 	}
 	for k := range z.fib {
-		if e.entries[k] == nil {
+		if e.find(k) == nil {
 			z.Fatalf("%v is in the table and not known", k)
 		}
 	}

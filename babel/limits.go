@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"re6st/babel/wire"
 )
 
 // What a neighbour may cost us (T-12).
@@ -87,7 +89,7 @@ const (
 	complaintsRate  = 1
 
 	// intervalMin is the least Update interval that is believed.
-	intervalMin = time.Second
+	intervalMin wire.Interval = 100
 )
 
 // allowance is a token bucket that begins full.
@@ -243,7 +245,7 @@ func (n *neighbour) askedForAll(now time.Time) {
 	case !l.dumpAt.After(now.Add(urgentMax)):
 		l.dumpAcks = true // it is coming anyway
 	case a.take(now, 0, dumpsBurst, dumpsRate):
-		a.spent += float64(max(len(l.e.entries)*updateCost, dumpMin))
+		a.spent += float64(max(l.e.entries.count*updateCost, dumpMin))
 		l.dumpSoon(now)
 	default:
 		n.budget.dropped.Dumps++
@@ -262,18 +264,21 @@ func (n *neighbour) mayStore(now time.Time, p *entry, id RouterID) bool {
 		}
 	}
 	if p == nil {
+		if e.entries.isFull() {
+			return false
+		}
 		most := float64(e.RoutesMax)
 		return b.entries.take(now, 1, most, most/entriesTime.Seconds())
 	}
-	if len(p.sources) > 0 && p.source(id) == nil && !p.knows(id) {
-		return len(p.sources) < sourcesMax && b.sources.take(now, 1, sourcesBurst, sourcesRate)
+	if p.source.isSet() && p.sourceOf(id) == nil && !p.knows(id) {
+		return p.sourceCount() < sourcesMax && b.sources.take(now, 1, sourcesBurst, sourcesRate)
 	}
 	return true
 }
 
 // knows tells whether a neighbour's route has the router-id already.
 func (p *entry) knows(id RouterID) bool {
-	return slices.ContainsFunc(p.routes, func(r *route) bool { return r.id == id })
+	return slices.ContainsFunc(p.routes, func(r route) bool { return r.id == id })
 }
 
 // mayRise tells whether the neighbour may be used now, or when to ask again. Each
@@ -295,11 +300,12 @@ func (n *neighbour) mayRise(now time.Time) bool {
 // or sets when to try again.
 func (p *entry) mayTurn(now time.Time) bool {
 	at := p.advertised.at
-	if at.IsZero() || now.Sub(at) >= flapForget {
+	age := p.e.tick(now) - at
+	if at == 0 || age >= instant(flapForget/tickLen) {
 		p.flaps = 0
 	}
-	if at = at.Add(flapGap); p.flaps >= flapsMax && at.After(now) {
-		p.noteDelay(at)
+	if gap := instant(flapGap / tickLen); p.flaps >= flapsMax && age < gap {
+		p.noteDelay((at + gap).orFirst())
 		return false
 	}
 	if !p.mayTell(now) {
@@ -313,18 +319,20 @@ func (p *entry) mayTurn(now time.Time) bool {
 // others now, or sets when to try again.
 func (p *entry) mayTell(now time.Time) bool {
 	e := p.e
-	if p.own != nil || p.selected == nil || p.selected.n.budget.news.take(now, 1, float64(e.RoutesMax), newsRate) {
+	n := p.next()
+	if p.own() != nil || n == nil || n.budget.news.take(now, 1, float64(e.RoutesMax), newsRate) {
 		return true
 	}
-	p.noteDelay(now.Add(triggerGap + e.between(0, triggerGap)))
+	p.noteDelay(e.after(now, triggerGap+e.between(0, triggerGap)))
 	return false
 }
 
-func (p *entry) noteDelay(at time.Time) {
-	if p.triggerAt.IsZero() && p.selected != nil {
-		p.selected.n.budget.dropped.News++
+func (p *entry) noteDelay(at instant) {
+	x, n := p.extra(), p.next()
+	if x.triggerAt == 0 && n != nil {
+		n.budget.dropped.News++
 	}
-	p.triggerAt = at
+	x.triggerAt = at
 	p.wakeAt(at)
 }
 

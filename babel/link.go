@@ -32,6 +32,7 @@ type link struct {
 	InterfaceConfig
 	e          *Engine
 	timer      timer
+	number     uint16 // small; from 1
 	isDown     bool
 	neighbours []*neighbour
 	budgets    []*budget
@@ -84,7 +85,8 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	l.setIntervals(config.HelloInterval, config.UpdateInterval)
 	l.timer.owner = l
 	l.setKeys(config.Keys, config.AcceptUnsigned)
-	at, _ := slices.BinarySearchFunc(e.links, l.Index, func(l *link, index int) int { return l.Index - index })
+	l.number = e.freeNumber()
+	at, _ := e.linkAt(l.Index)
 	e.links = slices.Insert(e.links, at, l)
 	e.withholdAll(l)
 
@@ -96,6 +98,20 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	l.dumpAt = now.Add(e.between(l.UpdateInterval/2, l.UpdateInterval))
 	l.bucket = newBucket(now)
 	e.timers.wake(&l.timer, now)
+}
+
+// freeNumber is the least number that no link has. A number may come back at once:
+// when a link goes, no entry is left that was announced by way of it.
+func (e *Engine) freeNumber() uint16 {
+	var taken numbers
+	for _, l := range e.links {
+		taken.add(l.number)
+	}
+	number := uint16(1)
+	for taken.has(number) {
+		number++
+	}
+	return number
 }
 
 func (l *link) setIntervals(hello, update time.Duration) {
@@ -110,6 +126,7 @@ func (l *link) setIntervals(hello, update time.Duration) {
 	}
 	l.HelloInterval = max(hello, 10*time.Millisecond)
 	l.UpdateInterval = max(update, 100*time.Millisecond)
+	l.e.updateMost = 0
 }
 
 // SetIntervals changes the schedule of a link. Neighbours learn a longer Hello
@@ -163,6 +180,7 @@ func (e *Engine) InterfaceDown(now time.Time, index int) {
 	for len(l.neighbours) > 0 {
 		l.neighbours[len(l.neighbours)-1].forget(now)
 	}
+	e.updateMost = 0
 }
 
 func (l *link) wake() { l.e.timers.wake(&l.timer, l.due()) }
@@ -273,9 +291,10 @@ func (l *link) announceAs(now time.Time, p *entry, c class, isUrgent bool) {
 
 // updateMax is the largest Update interval that we advertise anywhere.
 func (e *Engine) updateMax() time.Duration {
-	var most time.Duration
-	for _, l := range e.links {
-		most = max(most, l.UpdateInterval)
+	if e.updateMost == 0 {
+		for _, l := range e.links {
+			e.updateMost = max(e.updateMost, l.UpdateInterval)
+		}
 	}
-	return most
+	return e.updateMost
 }

@@ -1,6 +1,7 @@
 package babel
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -40,7 +41,9 @@ type neighbour struct {
 	isMute  bool      // it does not acknowledge
 	isGone  bool
 
-	routes     []*route
+	number     uint16  // in Engine.peers
+	routes     []int32 // numbers of the entries of which it told
+	hops       []hop
 	attached   int // octets of attachments
 	hasRefused bool
 	asks       []wire.TLV // to be sent by unicast
@@ -66,6 +69,9 @@ func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
 	if l.Kind == Tunnel {
 		most = tunnelPeersMax
 	}
+	if l.e.peers.isFull() {
+		return nil
+	}
 	if len(l.neighbours) >= most {
 		old := l.evictable(now)
 		if old == nil {
@@ -83,7 +89,19 @@ func (l *link) addNeighbour(now time.Time, addr netip.Addr) *neighbour {
 	}
 	n.timer.owner = n
 	l.neighbours = append(l.neighbours, n)
+	l.e.peers.add(n)
 	return n
+}
+
+// learnt walks the routes of the neighbour. None may be added or removed meanwhile.
+func (n *neighbour) learnt() iter.Seq2[*entry, *route] {
+	return func(yield func(*entry, *route) bool) {
+		for _, number := range n.routes {
+			if p := n.link.e.entries.all[number]; !yield(p, p.route(n)) {
+				return
+			}
+		}
+	}
 }
 
 // forget removes the neighbour and all that it told.
@@ -99,13 +117,15 @@ func (n *neighbour) forget(now time.Time) {
 	n.setCost(now, Infinity)
 	l.forgetFlights(n)
 	n.dropRoutes(now)
+	l.e.noLongerAwaited(n)
+	l.e.peers.remove(n)
 }
 
 func (n *neighbour) dropRoutes(now time.Time) {
 	for len(n.routes) > 0 {
-		r := n.routes[len(n.routes)-1]
-		r.p.remove(r)
-		r.p.reconsider(now)
+		p := n.link.e.entries.all[n.routes[len(n.routes)-1]]
+		p.remove(p.route(n))
+		p.reconsider(now)
 	}
 }
 
@@ -211,10 +231,9 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 	n.cost, n.riseAt = cost, time.Time{}
 	n.recostAt, n.recostMin = time.Time{}, now.Add(time.Duration(len(n.routes))*recostTime)
 	l := n.link
-	// The slice loses elements when an entry forgets a route.
-	for _, r := range slices.Clone(n.routes) {
-		r.setMetric(now)
-		r.p.reconsider(now)
+	for p, r := range n.learnt() {
+		p.setMetric(now, r)
+		p.reconsider(now)
 	}
 	switch {
 	case was == Infinity:

@@ -171,7 +171,7 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 	if !isRoutable(k.prefix, k.from) {
 		return
 	}
-	p := e.entries[k]
+	p := e.find(k)
 	if t.Metric == Infinity {
 		if p != nil {
 			n.retractOne(now, p)
@@ -189,7 +189,7 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 		n.budget.dropped.Filtered++
 		n.refuse(now, p, u)
 		return
-	case !n.mayStore(now, p, t.RouterID):
+	case !n.canHop(t.NextHop) || !n.mayStore(now, p, t.RouterID):
 		n.budget.dropped.Routes++
 		n.refuse(now, p, u)
 		return
@@ -224,7 +224,7 @@ func (n *neighbour) receiveOwn(now time.Time, p *entry, t *wire.Update) {
 	}
 	e.emit(Event{Kind: SeqnoRaised, Interface: n.link.Index, Neighbour: n.addr, Prefix: t.Prefix, Seqno: e.seqno.current})
 	for _, q := range e.sortedEntries() {
-		if q.own == nil {
+		if q.own() == nil {
 			continue
 		}
 		for _, l := range e.links {
@@ -240,16 +240,14 @@ func (n *neighbour) retractAll(now time.Time) {
 		n.dropRoutes(now)
 		return
 	}
-	routes := make([]*route, len(n.routes))
-	copy(routes, n.routes)
-	for _, r := range routes {
-		n.retractOne(now, r.p)
+	for p := range n.learnt() {
+		n.retractOne(now, p)
 	}
 }
 
 func (n *neighbour) retractOne(now time.Time, p *entry) {
 	if r := p.route(n); r != nil && r.refMetric != Infinity {
-		r.retract(now)
+		p.retract(now, r)
 		p.reconsider(now)
 	}
 }
@@ -258,25 +256,28 @@ func (n *neighbour) retractOne(now time.Time, p *entry) {
 func (p *entry) receive(now time.Time, n *neighbour, t *wire.Update, verdict Verdict, extra uint16) {
 	r := p.route(n)
 	isFeasible := p.isFeasible(t.RouterID, t.Seqno, t.Metric)
-	if r != nil && r == p.selected && !isFeasible && r.id == t.RouterID && verdict == Accept {
+	if r != nil && r == p.selected() && !isFeasible && r.id == t.RouterID && verdict == Accept {
 		// "MAY be ignored": wholly, its timer included. Packets keep flowing while
 		// the neighbour is asked for a newer seqno, unless there is another way.
-		r.isStale, r.late = true, late{t.Seqno, t.Metric, max(t.Interval.Duration(), intervalMin)}
+		r.set(stale, true)
+		p.extra().late = late{t.Seqno, t.Metric, max(t.Interval, intervalMin), p.e.after(now, 0)}
 		p.wantSeqno(now, r)
 		p.reconsider(now)
 		return
 	}
 	if r == nil {
-		r = p.addRoute(n)
+		r = p.addRoute(n, t.NextHop)
 	}
-	r.id, r.seqno, r.refMetric, r.nextHop = t.RouterID, t.Seqno, t.Metric, t.NextHop
-	r.verdict, r.extra, r.isStale = verdict, extra, false
+	n.setHop(r, t.NextHop)
+	r.id, r.seqno, r.refMetric, r.interval = t.RouterID, t.Seqno, t.Metric, max(t.Interval, intervalMin)
+	r.setVerdict(verdict)
+	r.set(stale, false)
+	p.setImportCost(r, extra)
 	p.carry(n, t.Attachment)
-	r.interval = max(t.Interval.Duration(), intervalMin)
-	r.setMetric(now)
-	r.refresh(now)
-	if !isFeasible {
-		p.starvedAt = time.Time{} // something has changed: asking may help now
+	p.setMetric(now, r)
+	p.refresh(now, r)
+	if !isFeasible && p.x != nil {
+		p.x.starvedAt = 0 // something has changed: asking may help now
 	}
 	p.reconsider(now)
 }

@@ -54,7 +54,7 @@ func (q *request) due() time.Time {
 }
 
 func (p *entry) request(id RouterID) *request {
-	for _, q := range p.requests {
+	for _, q := range p.requests() {
 		if q.id == id {
 			return q
 		}
@@ -65,15 +65,16 @@ func (p *entry) request(id RouterID) *request {
 // addRequest makes one. If there are too many, ours takes the place of one that
 // was only passed on; another one gets nil.
 func (p *entry) addRequest(id RouterID, seqno uint16, isOwn bool) *request {
-	if len(p.requests) >= requestsMax {
-		at := slices.IndexFunc(p.requests, func(q *request) bool { return !q.isOwn })
+	x := p.extra()
+	if len(x.requests) >= requestsMax {
+		at := slices.IndexFunc(x.requests, func(q *request) bool { return !q.isOwn })
 		if !isOwn || at < 0 {
 			return nil
 		}
-		p.requests = slices.Delete(p.requests, at, at+1)
+		x.requests = slices.Delete(x.requests, at, at+1)
 	}
 	q := &request{id: id, seqno: seqno}
-	p.requests = append(p.requests, q)
+	x.requests = append(x.requests, q)
 	return q
 }
 
@@ -81,15 +82,15 @@ func (p *entry) addRequest(id RouterID, seqno uint16, isOwn bool) *request {
 // eventually acquire a feasible route" (section 3.8.2.1): all unfeasible next
 // hops are asked. With one, those that would be much better (section 3.8.2.2).
 func (p *entry) askForBetter(now time.Time) {
-	if p.own != nil || p.starvedAt.After(now) {
+	if x := p.x; x != nil && (x.own != nil || x.starvedAt != 0 && !x.starvedAt.isDue(p.e.tick(now))) {
 		return
 	}
 	below := Infinity
-	if p.selected != nil {
-		below = int(p.selected.metric) - max(betterMin, int(p.selected.metric)/betterShare)
+	if r := p.selected(); r != nil {
+		below = int(r.metric) - max(betterMin, int(r.metric)/betterShare)
 	}
-	for _, r := range p.routes {
-		if int(r.metric) < below && r.isFallback() {
+	for i := range p.routes {
+		if r := &p.routes[i]; int(r.metric) < below && p.isFallback(r) {
 			p.wantSeqno(now, r)
 		}
 	}
@@ -98,7 +99,7 @@ func (p *entry) askForBetter(now time.Time) {
 // wantSeqno asks for a seqno that makes the route feasible, unless that is
 // already under way: one request, however many unfeasible Updates come.
 func (p *entry) wantSeqno(now time.Time, r *route) {
-	s := p.source(r.id)
+	s := p.sourceOf(r.id)
 	if s == nil {
 		return
 	}
@@ -106,12 +107,12 @@ func (p *entry) wantSeqno(now time.Time, r *route) {
 	q := p.request(r.id)
 	if q != nil && q.isOwn && !isNewer(want, q.seqno) {
 		// A next hop that has only now turned up is asked too.
-		p.askOnce(now, q, r.n)
+		p.askOnce(now, q, p.neighbour(r))
 		return
 	}
-	if next := p.askedAt.Add(requestWait); !p.askedAt.IsZero() && next.After(now) {
-		p.starvedAt = earliest(p.starvedAt, next)
-		p.wakeAt(p.starvedAt)
+	if x := p.extra(); x.askedAt != 0 && !x.askedAt.isDue(p.e.tick(now)) {
+		x.starvedAt = sooner(x.starvedAt, x.askedAt)
+		p.wakeAt(x.starvedAt)
 		return
 	}
 	if q == nil {
@@ -129,12 +130,12 @@ func (p *entry) wantSeqno(now time.Time, r *route) {
 
 // sendRequest asks every neighbour whose route needs that seqno.
 func (p *entry) sendRequest(now time.Time, q *request) {
-	q.sent, p.askedAt = now, now
+	q.sent, p.extra().askedAt = now, p.e.after(now, requestWait)
 	q.asked = nil
-	p.wakeAt(q.due())
-	for _, r := range p.routes {
-		if r.id == q.id && (r.isFallback() || r.isStale) {
-			p.askOnce(now, q, r.n)
+	p.wakeAt(p.e.deadline(q.due()))
+	for i := range p.routes {
+		if r := &p.routes[i]; r.id == q.id && (p.isFallback(r) || r.is(stale)) {
+			p.askOnce(now, q, p.neighbour(r))
 		}
 	}
 }
@@ -148,15 +149,15 @@ func (p *entry) askOnce(now time.Time, q *request, n *neighbour) {
 }
 
 func (p *entry) seqnoRequest(q *request, hops uint8) *wire.SeqnoRequest {
-	return &wire.SeqnoRequest{Prefix: p.prefix, From: p.from, Seqno: q.seqno, HopCount: hops, RouterID: q.id}
+	return &wire.SeqnoRequest{Prefix: p.prefix(), From: p.from(), Seqno: q.seqno, HopCount: hops, RouterID: q.id}
 }
 
 // retryRequests sends our own again after 2, 4 and 8 s, and gives up.
 func (p *entry) retryRequests(now time.Time) {
-	if isDue(p.starvedAt, now) {
-		p.starvedAt = time.Time{}
+	if len(p.requests()) == 0 {
+		return
 	}
-	for _, q := range slices.Clone(p.requests) {
+	for _, q := range slices.Clone(p.requests()) {
 		if !isDue(q.due(), now) {
 			continue
 		}
@@ -176,35 +177,34 @@ func (p *entry) retryRequests(now time.Time) {
 // giveUp ends a round of requests. A route that was kept against its neighbour's
 // word ends too.
 func (p *entry) giveUp(now time.Time) {
-	p.starvedAt = now.Add(starvedTime)
-	p.wakeAt(p.starvedAt)
-	if r := p.selected; r != nil && r.isStale {
-		r.believe(now)
+	x := p.extra()
+	x.starvedAt = p.e.after(now, starvedTime)
+	p.wakeAt(x.starvedAt)
+	if r := p.selected(); r != nil && r.is(stale) {
+		p.believe(now, r)
 	}
 }
 
 func (p *entry) dropRequest(q *request) {
-	p.requests = slices.DeleteFunc(p.requests, func(x *request) bool { return x == q })
+	p.x.requests = slices.DeleteFunc(p.x.requests, func(x *request) bool { return x == q })
 }
 
 // answers tells whether what we would advertise satisfies the request (section
 // 3.8.1.2): another router-id, or the seqno or a newer one.
 func (p *entry) answers(id RouterID, seqno uint16) bool {
 	switch {
-	case p.own != nil:
+	case p.own() != nil:
 		return id != p.e.RouterID || !isNewer(seqno, p.e.seqno.current)
-	case p.selected != nil:
-		return p.selected.id != id || !isNewer(seqno, p.selected.seqno)
+	case p.chosen != 0:
+		r := p.selected()
+		return r.id != id || !isNewer(seqno, r.seqno)
 	}
 	return false
 }
 
 // satisfy ends the requests that are answered, and passes the answer on.
 func (p *entry) satisfy(now time.Time) {
-	if len(p.requests) == 0 {
-		return
-	}
-	p.requests = slices.DeleteFunc(p.requests, func(q *request) bool {
+	p.x.requests = slices.DeleteFunc(p.x.requests, func(q *request) bool {
 		if !p.answers(q.id, q.seqno) {
 			return false
 		}
@@ -220,12 +220,12 @@ func (p *entry) satisfy(now time.Time) {
 // receiveSeqnoRequest is section 3.8.1.2.
 func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 	e := n.link.e
-	p := e.entries[keyOf(t.Prefix, t.From)]
-	if p == nil || p.own == nil && len(p.routes) == 0 {
+	p := e.find(keyOf(t.Prefix, t.From))
+	if p == nil || p.own() == nil && len(p.routes) == 0 {
 		return
 	}
 	isAnswered := p.answers(t.RouterID, t.Seqno)
-	if !isAnswered && p.own == nil {
+	if !isAnswered && p.own() == nil {
 		if t.RouterID != e.RouterID && !p.isHushed(n.link) { // nobody else can answer for us
 			p.forward(now, n, t)
 		}
@@ -273,7 +273,7 @@ func (p *entry) forward(now time.Time, from *neighbour, t *wire.SeqnoRequest) {
 		q.seqno, q.turn, q.reroutes, q.newer = t.Seqno, 0, 0, q.newer+1
 	}
 	q.sent, q.passed, q.hops = now, now, t.HopCount-1
-	p.wakeAt(q.due())
+	p.wakeAt(p.e.deadline(q.due()))
 	p.pass(now, q, from)
 }
 
@@ -291,14 +291,14 @@ func (p *entry) pass(now time.Time, q *request, from *neighbour) {
 	if len(line) == 0 {
 		return
 	}
-	if line[0].n != q.best {
-		q.best, q.turn = line[0].n, 0
+	if first := p.neighbour(line[0]); first != q.best {
+		q.best, q.turn = first, 0
 	}
 	// The answer is of use if it comes by the route that we advertise: only each
 	// third turn goes another way, in case that one is dead.
 	q.to = q.best
 	if q.turn%3 == 2 {
-		q.to = line[(q.turn/3+1)%len(line)].n
+		q.to = p.neighbour(line[(q.turn/3+1)%len(line)])
 	}
 	q.turn++
 	q.to.ask(now, p.seqnoRequest(q, q.hops))
@@ -307,13 +307,14 @@ func (p *entry) pass(now time.Time, q *request, from *neighbour) {
 // reroute sends requests on whose receiver has died since, or is not the one any
 // more whose answer would be of use: those who wait ask again in seconds only.
 func (p *entry) reroute(now time.Time) {
-	for _, q := range p.requests {
+	next := p.next()
+	for _, q := range p.requests() {
 		if len(q.requesters) == 0 || q.reroutes >= reroutesMax {
 			continue
 		}
 		last := q.requesters[len(q.requesters)-1]
 		isDead := q.to != nil && !q.to.isReachable()
-		hasTurned := p.selected != nil && p.selected.n != q.best && p.selected.n != last
+		hasTurned := next != nil && next != q.best && next != last
 		if isDead || hasTurned {
 			q.reroutes++
 			p.pass(now, q, last)
@@ -325,10 +326,11 @@ func (p *entry) reroute(now time.Time) {
 // routes, or if there is none of unfeasible ones.
 func (p *entry) forwardLine(from *neighbour, id RouterID) []*route {
 	var line, unfeasible []*route
-	for _, r := range p.routes {
+	for i := range p.routes {
+		r := &p.routes[i]
 		switch {
-		case r.n == from || r.metric == Infinity || r.verdict != Accept:
-		case r.isFeasible():
+		case r.n == from.number || r.metric == Infinity || r.verdict() != Accept:
+		case p.isFeasible(r.id, r.seqno, r.refMetric):
 			line = append(line, r)
 		default:
 			unfeasible = append(unfeasible, r)
@@ -339,7 +341,7 @@ func (p *entry) forwardLine(from *neighbour, id RouterID) []*route {
 	}
 	rank := func(r *route) int {
 		n := int(r.metric)
-		if r == p.selected {
+		if r == p.selected() {
 			n = 0
 		}
 		if r.id != id {
@@ -363,7 +365,7 @@ func (n *neighbour) receiveRouteRequest(now time.Time, t *wire.RouteRequest) {
 	}
 	// Update or retraction, split horizon or not: it asked.
 	k := keyOf(t.Prefix, t.From)
-	p := l.e.entries[k]
+	p := l.e.find(k)
 	if !n.pay(now, p.replyCost()) {
 		return
 	}
@@ -371,11 +373,11 @@ func (n *neighbour) receiveRouteRequest(now time.Time, t *wire.RouteRequest) {
 		n.reply(now, p)
 		return
 	}
-	u := l.retraction(&entry{key: k})
+	u := l.retraction(k)
 	n.ask(now, &u)
 }
 
 // askRefresh: the selected route is about to expire (section 3.8.2.3).
 func (p *entry) askRefresh(now time.Time, r *route) {
-	r.n.ask(now, &wire.RouteRequest{Prefix: p.prefix, From: p.from})
+	p.neighbour(r).ask(now, &wire.RouteRequest{Prefix: p.prefix(), From: p.from()})
 }

@@ -248,7 +248,7 @@ func TestRFC9079_SeparateKeys(t *testing.T) {
 		t.Errorf("the hold of one changed the other: %+v", got)
 	}
 	s.e.Originate(s.now, every, netip.MustParsePrefix("::/0"), 0)
-	if s.e.entries[keyOf(every, nowhere)].own == nil {
+	if s.e.find(keyOf(every, nowhere)).own() == nil {
 		t.Error("from ::/0 is from anywhere")
 	}
 }

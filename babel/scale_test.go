@@ -51,7 +51,7 @@ func TestBurst_TenThousandRoutes(t *testing.T) {
 	})
 	t.Log("retracted after", gone)
 	w.run(40 * time.Minute)
-	if n := len(c.engine.entries) + len(b.engine.entries); n != 4 || len(c.fib) != 1 {
+	if n := c.engine.entries.count + b.engine.entries.count; n != 4 || len(c.fib) != 1 {
 		t.Errorf("%d entries left, %d routes", n, len(c.fib))
 	}
 }
@@ -88,11 +88,11 @@ func TestNoGrowth(t *testing.T) {
 			flights += len(l.flights)
 			jobs += len(l.jobs) + len(l.dirty[urgentNews]) + len(l.dirty[news])
 		}
-		for _, p := range e.entries {
-			requests += len(p.requests)
+		for p := range e.entries.each() {
+			requests += len(p.requests())
 		}
-		if len(e.entries) != 6 || flights+requests+jobs > 0 || timers > 6+len(e.links)*2 {
-			t.Errorf("node %d: %d entries, %d flights, %d requests, %d jobs, %d timers", n.index, len(e.entries), flights, requests, jobs, timers)
+		if e.entries.count != 6 || flights+requests+jobs > 0 || timers > 6+len(e.links)*2 {
+			t.Errorf("node %d: %d entries, %d flights, %d requests, %d jobs, %d timers", n.index, e.entries.count, flights, requests, jobs, timers)
 		}
 	}
 }
@@ -142,8 +142,8 @@ func BenchmarkLearn10000(b *testing.B) {
 	for b.Loop() {
 		e := New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1))})
 		learn(e, dump)
-		if len(e.entries) != 10000 {
-			b.Fatal(len(e.entries))
+		if e.entries.count != 10000 {
+			b.Fatal(e.entries.count)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/10, "µs/1000routes")

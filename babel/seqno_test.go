@@ -149,10 +149,11 @@ func TestRouteFailed_AtRandom(t *testing.T) {
 		t.Error("not every pair is connected")
 	}
 	for _, n := range w.nodes {
-		for k, p := range n.engine.entries {
-			want, isWanted := p.wanted()
-			if got, ok := n.fib[k]; ok != isWanted || got != want {
-				t.Errorf("node %d, %v: table %+v (%v), engine %+v (%v)", n.index, k, got, ok, want, isWanted)
+		for p := range n.engine.entries.each() {
+			want := p.wanted()
+			route := p.routeBy(want)
+			if got, ok := n.fib[p.key()]; ok != (want != 0) || ok && got != route {
+				t.Errorf("node %d, %v: table %+v (%v), engine %+v (%v)", n.index, p.key(), got, ok, route, want)
 			}
 		}
 	}

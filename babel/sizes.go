@@ -16,12 +16,12 @@ type Sizes struct {
 
 // Sizes costs a walk over all entries.
 func (e *Engine) Sizes() Sizes {
-	s := Sizes{Entries: len(e.entries), Timers: len(e.timers)}
-	for _, p := range e.entries {
+	s := Sizes{Entries: e.entries.count, Timers: len(e.timers) + len(e.alarms)}
+	for p := range e.entries.each() {
 		s.Routes += len(p.routes)
-		s.Sources += len(p.sources)
-		s.Requests += len(p.requests)
-		if p.isHeld {
+		s.Sources += p.sourceCount()
+		s.Requests += len(p.requests())
+		if p.isHeld() {
 			s.Held++
 		}
 	}

@@ -11,9 +11,9 @@ func (e *Engine) Snapshot(now time.Time) Snapshot {
 	s.Interfaces, s.Neighbours = e.Interfaces(), e.Neighbours()
 	for _, p := range e.byPrefix() {
 		s.Routes = append(s.Routes, p.states()...)
-		for _, x := range p.sources {
-			s.Sources = append(s.Sources, SourceState{p.prefix, p.from, x.id, x.seqno, x.metric, x.expires})
-		}
+		p.eachSource(func(x *source) {
+			s.Sources = append(s.Sources, SourceState{p.prefix(), p.from(), x.id, x.seqno, x.metric, e.timeOf(x.expires)})
+		})
 	}
 	return s
 }
@@ -39,11 +39,8 @@ func (e *Engine) Neighbours() []NeighbourState {
 }
 
 func (e *Engine) byPrefix() []*entry {
-	all := make([]*entry, 0, len(e.entries))
-	for _, p := range e.entries {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, func(a, b *entry) int { return a.key.compare(b.key) })
+	all := slices.AppendSeq(make([]*entry, 0, e.entries.count), e.entries.each())
+	slices.SortFunc(all, (*entry).compare)
 	return all
 }
 
@@ -70,8 +67,8 @@ func (n *neighbour) state() NeighbourState {
 	if n.rtt.isKnown {
 		s.RTT = max(time.Duration(n.rtt.ms*float64(time.Millisecond)), time.Microsecond)
 	}
-	for _, r := range n.routes {
-		if r.p.selected == r {
+	for p := range n.learnt() {
+		if p.next() == n {
 			s.Selected++
 		}
 	}
@@ -80,19 +77,20 @@ func (n *neighbour) state() NeighbourState {
 
 func (p *entry) states() []RouteState {
 	var all []RouteState
-	if p.own != nil {
+	if p.own() != nil {
 		all = append(all, RouteState{
-			Prefix: p.prefix, From: p.from, RouterID: p.e.RouterID, Seqno: p.e.seqno.current,
-			Metric: p.own.metric, Own: true, Feasible: true, Selected: true,
+			Prefix: p.prefix(), From: p.from(), RouterID: p.e.RouterID, Seqno: p.e.seqno.current,
+			Metric: p.own().metric, Own: true, Feasible: true, Selected: true,
 		})
 	}
-	for _, r := range p.routes {
-		isSelected := p.selected == r
+	for i := range p.routes {
+		r := &p.routes[i]
+		n, isSelected := p.neighbour(r), p.selected() == r
 		all = append(all, RouteState{
-			Prefix: p.prefix, From: p.from, RouterID: r.id, Seqno: r.seqno, Metric: r.metric,
-			Received: r.refMetric, Neighbour: r.n.addr, NextHop: r.nextHop, Interface: r.n.link.Index,
-			Feasible: r.isFeasible(), Selected: isSelected, Installed: isSelected && p.hasInstalled,
-			Held: r.verdict == Hold, Expires: r.expires,
+			Prefix: p.prefix(), From: p.from(), RouterID: r.id, Seqno: r.seqno, Metric: r.metric,
+			Received: r.refMetric, Neighbour: n.addr, NextHop: n.hops[r.hop].addr, Interface: n.link.Index,
+			Feasible: p.isFeasible(r.id, r.seqno, r.refMetric), Selected: isSelected,
+			Installed: isSelected && p.installed != 0, Held: r.verdict() == Hold, Expires: p.e.timeOf(r.expires),
 		})
 	}
 	return all
@@ -100,19 +98,20 @@ func (p *entry) states() []RouteState {
 
 // Destinations is what can be reached, for those who choose tunnels, sorted.
 func (e *Engine) Destinations() []Destination {
-	all := make([]Destination, 0, len(e.entries))
+	all := make([]Destination, 0, e.entries.count)
 	for _, p := range e.byPrefix() {
-		r := p.selected
+		r := p.selected()
 		if r == nil {
 			continue
 		}
+		n := p.neighbour(r)
 		d := Destination{
-			Prefix: p.prefix, From: p.from, RouterID: r.id, Metric: r.metric,
-			Neighbour: r.n.addr, Interface: r.n.link.Index, Alternative: Infinity,
+			Prefix: p.prefix(), From: p.from(), RouterID: r.id, Metric: r.metric,
+			Neighbour: n.addr, Interface: n.link.Index, Alternative: Infinity,
 		}
-		for _, x := range p.routes {
+		for i := range p.routes {
 			// An unfeasible one would become feasible by a seqno request.
-			if x.n.link != r.n.link && x.verdict == Accept {
+			if x := &p.routes[i]; p.neighbour(x).link != n.link && x.verdict() == Accept {
 				d.Alternative = min(d.Alternative, x.metric)
 			}
 		}

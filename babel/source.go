@@ -9,10 +9,13 @@ import (
 // destination and a router-id (section 3.2.5).
 type source struct {
 	id      RouterID
+	expires instant
 	seqno   uint16
 	metric  uint16
-	expires time.Time
 }
+
+// isSet: no router-id is all zeros.
+func (s *source) isSet() bool { return s.id != RouterID{} }
 
 // sourceTimeMin is appendix B's 3 minutes.
 const sourceTimeMin = 3 * time.Minute
@@ -22,43 +25,73 @@ const sourceTimeMin = 3 * time.Minute
 // neighbours remember the route, or one that still points at us is feasible.
 func (e *Engine) sourceTime() time.Duration { return max(sourceTimeMin, 4*e.updateMax()) }
 
-func (p *entry) source(id RouterID) *source {
-	for i := range p.sources {
-		if p.sources[i].id == id {
-			return &p.sources[i]
+// sourceOf is the distance for a router-id, or nil. One router-id announces a
+// prefix, nearly always: the second and further ones are apart.
+func (p *entry) sourceOf(id RouterID) *source {
+	if p.source.id == id && p.source.isSet() {
+		return &p.source
+	}
+	if p.x != nil {
+		for i := range p.x.sources {
+			if p.x.sources[i].id == id {
+				return &p.x.sources[i]
+			}
 		}
 	}
 	return nil
 }
 
-// isFeasible is the feasibility condition, section 3.5.1: no distance, or a newer
-// seqno, or the same and a strictly smaller metric of the neighbour's.
-func (r *route) isFeasible() bool {
-	return r.p.isFeasible(r.id, r.seqno, r.refMetric)
+// addSource makes the distance for a router-id that has none.
+func (p *entry) addSource(id RouterID) *source {
+	if !p.source.isSet() {
+		p.source = source{id: id}
+		return &p.source
+	}
+	x := p.extra()
+	x.sources = append(x.sources, source{id: id})
+	return &x.sources[len(x.sources)-1]
 }
 
+func (p *entry) sourceCount() (count int) {
+	p.eachSource(func(*source) { count++ })
+	return count
+}
+
+// eachSource calls f for every distance.
+func (p *entry) eachSource(f func(*source)) {
+	if p.source.isSet() {
+		f(&p.source)
+	}
+	if p.x != nil {
+		for i := range p.x.sources {
+			f(&p.x.sources[i])
+		}
+	}
+}
+
+// isFeasible is the feasibility condition, section 3.5.1: no distance, or a newer
+// seqno, or the same and a strictly smaller metric of the neighbour's.
 func (p *entry) isFeasible(id RouterID, seqno, metric uint16) bool {
 	if metric == Infinity || p.e.Fault == FaultFeasibility {
 		return true
 	}
-	s := p.source(id)
+	s := p.sourceOf(id)
 	return s == nil || isNewer(seqno, s.seqno) || seqno == s.seqno && metric < s.metric
 }
 
 // noteFeasibility is section 3.7.3, before each finite Update.
 func (p *entry) noteFeasibility(now time.Time, id RouterID, seqno, metric uint16) {
-	s := p.source(id)
-	if s == nil {
-		p.sources = append(p.sources, source{id: id, seqno: seqno, metric: metric})
-		s = &p.sources[len(p.sources)-1]
-	}
+	s := p.sourceOf(id)
 	switch {
+	case s == nil:
+		s = p.addSource(id)
+		s.seqno, s.metric = seqno, metric
 	case isNewer(seqno, s.seqno):
 		s.seqno, s.metric = seqno, metric
 	case seqno == s.seqno:
 		s.metric = min(s.metric, metric)
 	}
-	s.expires = now.Add(p.e.sourceTime())
+	s.expires = p.e.after(now, p.e.sourceTime())
 	p.wakeAt(s.expires)
 }
 
@@ -69,13 +102,32 @@ const lapseMin = 30 * time.Second
 // its clock stepped. It need not have passed for the neighbours: what they
 // remember of us holds as long as it would have.
 func (e *Engine) lapse(now time.Time) {
-	for _, p := range e.entries {
-		for i := range p.sources {
-			p.sources[i].expires = now.Add(e.sourceTime())
-		}
+	at := e.after(now, e.sourceTime())
+	for p := range e.entries.each() {
+		p.eachSource(func(s *source) { s.expires = at })
 	}
 }
 
-func (p *entry) collectSources(now time.Time) {
-	p.sources = slices.DeleteFunc(p.sources, func(s source) bool { return isDue(s.expires, now) })
+func (p *entry) sourceDue() instant {
+	at := p.source.expires
+	if p.x != nil {
+		for i := range p.x.sources {
+			at = sooner(at, p.x.sources[i].expires)
+		}
+	}
+	return at
+}
+
+func (p *entry) collectSources(t instant) {
+	if p.source.expires.isDue(t) {
+		p.source = source{}
+	}
+	if p.x == nil {
+		return
+	}
+	p.x.sources = slices.DeleteFunc(p.x.sources, func(s source) bool { return s.expires.isDue(t) })
+	if n := len(p.x.sources); n > 0 && !p.source.isSet() {
+		p.source = p.x.sources[n-1]
+		p.x.sources = p.x.sources[:n-1]
+	}
 }

@@ -440,8 +440,8 @@ func (w *world) checkShortest(slack float64) {
 				continue
 			}
 			got := Infinity
-			if p := n.engine.entries[keyOf(to.prefix, netip.Prefix{})]; p != nil && p.selected != nil {
-				got = int(p.selected.metric)
+			if p := n.engine.find(keyOf(to.prefix, netip.Prefix{})); p != nil && p.selected() != nil {
+				got = int(p.selected().metric)
 			}
 			want := min(dist[n.index], Infinity)
 			if float64(got) > float64(want)*(1+slack)+slack*100 || float64(got) < float64(want)*(1-slack)-slack*100 {
