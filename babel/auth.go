@@ -69,6 +69,10 @@ func (l *link) authenticate(now time.Time, src netip.AddrPort, dst netip.Addr, p
 		l.reportRefused(now, from, v.Outcome)
 		return false
 	}
+	if v.IsMeeting {
+		// Each may have dropped what the other said so far.
+		l.helloSoon(now)
+	}
 	return true
 }
 

@@ -151,6 +151,12 @@ func (n *node) kill() { n.isDead = true; n.fib = map[key]Route{} }
 
 func (w *world) connect(kind Kind, delay time.Duration, nodes ...*node) *cable {
 	c := &cable{kind: kind, delay: delay}
+	w.plug(c, nodes...)
+	return c
+}
+
+// plug is connect with a cable that has more to say.
+func (w *world) plug(c *cable, nodes ...*node) {
 	w.cables = append(w.cables, c)
 	for _, n := range nodes {
 		index := len(n.ports) + 1
@@ -164,7 +170,6 @@ func (w *world) connect(kind Kind, delay time.Duration, nodes ...*node) *cable {
 		e.n.up(e.index)
 		e.n.drain()
 	}
-	return c
 }
 
 // remove takes the interface away at every end, as the agent does with a tunnel.

@@ -36,6 +36,8 @@ func (o Outcome) String() string {
 // until the next call and as long as the packet.
 type Verdict struct {
 	Outcome Outcome
+	// IsMeeting: with this packet the peer became known, or known in a new life.
+	IsMeeting bool
 	// Reply is the nonce of a Challenge Reply, if MustReply.
 	Reply     []byte
 	MustReply bool
@@ -57,7 +59,9 @@ func (i *Interface) Verify(now time.Time, src, dst netip.AddrPort, packet []byte
 	p := i.peers.find(now, addr)
 	s := preparse(p, signed[wire.HeaderLen:])
 	isMulticast := dst.Addr().IsMulticast()
+	isMeeting := s.isProof && !p.hasIndex(s.pc.Index)
 	v := Verdict{Outcome: judge(now, p, s, isMulticast)}
+	v.IsMeeting = isMeeting && v.Outcome == Accepted
 
 	// "A challenge sent to a multicast address MUST be silently ignored", and one
 	// in a packet that was seen before may be.

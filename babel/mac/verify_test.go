@@ -344,7 +344,10 @@ func TestC106_ReplyProves(t *testing.T) {
 	r.want("wrong nonce", Unproven, bob, withPC(bob, "i", 11, wrong))
 	reply := &wire.ChallengeReply{Nonce: nonce}
 	// "The nonce is not discarded" by wrong ones.
-	r.want("right nonce, after wrong ones in one packet", Accepted, bob, withPC(bob, "i", 12, wrong, reply))
+	v = r.want("right nonce, after wrong ones in one packet", Accepted, bob, withPC(bob, "i", 12, wrong, reply))
+	if !v.IsMeeting {
+		t.Error("it is no meeting")
+	}
 	if !r.IsKnown(r.now, alice.Addr()) {
 		t.Error("the peer is not known")
 	}
@@ -402,7 +405,9 @@ func TestC106_LateReplyForgetsNothing(t *testing.T) {
 	reply := &wire.ChallengeReply{Nonce: slices.Clone(v.Challenge)}
 	r.want("overtakes the reply, by multicast", Accepted, group, withPC(group, "i", 4))
 	r.want("overtakes the reply", Accepted, bob, withPC(bob, "i", 5))
-	r.want("the reply", Accepted, bob, withPC(bob, "i", 3, reply))
+	if r.want("the reply", Accepted, bob, withPC(bob, "i", 3, reply)).IsMeeting {
+		t.Error("a known peer is met again")
+	}
 	for _, dst := range []netip.AddrPort{bob, group} {
 		for n := range uint32(6) {
 			if n == 2 || dst == bob && n == 4 || dst == group && n == 5 {
