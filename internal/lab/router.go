@@ -29,8 +29,8 @@ type RouterConfig struct {
 	// SourceSpecific lets bird take source-specific routes, with a table of
 	// another kind. The others always do.
 	SourceSpecific bool
-	// Extra is passed on as it is: flags to ours, lines to babeld's
-	// configuration, options to each interface of bird's.
+	// Extra is passed on as it is: flags to ours, lines before all others to
+	// babeld's configuration, options to each interface of bird's.
 	Extra []string
 }
 
@@ -131,10 +131,13 @@ func (r *Router) Start() {
 	r.Launch()
 	r.Host.Lab.Await(r.Proc.Name+" to answer", readyTimeout, func() error {
 		if r.Proc.Exited() {
-			return fmt.Errorf("it has ended: %s", r.Proc.Status())
+			return nil // no use in waiting
 		}
 		return r.ready(r.Host)
 	})
+	if r.Proc.Exited() {
+		r.Host.Lab.TB.Fatalf("%s ended: %s", r.Proc.Name, r.Proc.Status())
+	}
 }
 
 // Launch is Start that does not wait.

@@ -40,13 +40,13 @@ func (p babeld) command(h *Host, c RouterConfig) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, extra := range c.Extra {
+		line("%s", extra)
+	}
 	for _, name := range c.Interfaces {
 		line("interface %s%s", name, options)
 	}
 	p.announce(h, c, line)
-	for _, extra := range c.Extra {
-		line("%s", extra)
-	}
 	line("redistribute local deny")
 	line("redistribute deny")
 	// What a killed one has left would keep the new one from listening.

@@ -86,7 +86,11 @@ func (p bird) configuration(h *Host, c RouterConfig) (string, error) {
 
 // options are those of an interface.
 func (bird) options(c RouterConfig) (string, error) {
-	options := "type " + c.kind() + "; "
+	kind := c.kind()
+	if kind == "tunnel" { // has come to bird with RTTs, in 2.0.13
+		kind = "wired"
+	}
+	options := "type " + kind + "; "
 	add := func(format string, args ...any) { options += fmt.Sprintf(format+"; ", args...) }
 	if c.Hello != 0 {
 		add("hello interval %d ms", c.Hello.Milliseconds())

@@ -69,8 +69,8 @@ func (p ours) neighbours(h *Host) ([]RouterNeighbour, error) {
 		Neighbours []struct {
 			Interface string     `json:"interface"`
 			Address   netip.Addr `json:"address"`
-			RxCost    int        `json:"rxcost"`
-			TxCost    int        `json:"txcost"`
+			RxCost    int        `json:"rx_cost"`
+			TxCost    int        `json:"tx_cost"`
 			Cost      int        `json:"cost"`
 			RTTms     *float64   `json:"rtt_ms"`
 		} `json:"neighbours"`

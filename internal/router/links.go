@@ -141,7 +141,7 @@ func (l *links) update(i Interface, link kernel.Link, addresses []kernel.Address
 
 // isSame compares what an engine cannot change without starting the link anew.
 func isSame(a, b babel.InterfaceConfig) bool {
-	return a.Index == b.Index && a.LinkLocal == b.LinkLocal && a.Kind == b.Kind && slices.Equal(a.Addresses, b.Addresses)
+	return a.Index == b.Index && a.LinkLocal == b.LinkLocal && a.IPv4 == b.IPv4 && a.Kind == b.Kind && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // configure says how to speak on an interface, or why not yet.
@@ -156,6 +156,8 @@ func (l *links) configure(i Interface, link kernel.Link, addresses []kernel.Addr
 	var isTentative bool
 	for _, a := range addresses {
 		switch {
+		case a.Addr().Is4() && a.Usable && !c.IPv4.IsValid():
+			c.IPv4 = a.Addr()
 		case !a.Addr().Is6() || !a.Addr().IsLinkLocalUnicast():
 		case !a.Usable:
 			isTentative = true
