@@ -61,7 +61,6 @@ func newNetwork(t lab.TB, d daemon, tm timers, topology string) *network {
 	for i := range size {
 		h := n.l.Host(fmt.Sprintf("h%d", i))
 		h.IP(fmt.Sprintf("addr add %v/128 dev lo", address(i)))
-		h.Sysctl("net/ipv6/conf/all/forwarding", "1")
 		n.hosts = append(n.hosts, h)
 	}
 	links := map[string][][2]int{

@@ -56,7 +56,7 @@ func main() {
 func run() int {
 	var c config
 	only := flag.String("only", "", "comma-separated parts of cost, idle, burst, cut, loss; all unless told")
-	names := flag.String("daemons", "re6st,babeld,bird", "comma-separated daemons to measure")
+	names := flag.String("daemons", "ours,babeld,bird", "comma-separated daemons to measure")
 	sizes := flag.String("prefixes", "1000,10000,50000", "comma-separated sizes of tables")
 	flag.DurationVar(&c.rest, "rest", 60*time.Second, "time over which a daemon at rest is measured")
 	flag.IntVar(&c.rounds, "rounds", 3, "repetitions of the costs, the daemons in turn")
