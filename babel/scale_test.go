@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-
-	"re6st/babel/wire"
 )
 
 // A source with 10,000 prefixes appears: learned within a second, the next node
@@ -133,57 +131,5 @@ func TestIdleTunnelTraffic(t *testing.T) {
 	t.Logf("%.1f octets/s each way", perSecond)
 	if perSecond > 21 {
 		t.Error("more than babeld")
-	}
-}
-
-func BenchmarkLearn10000(b *testing.B) {
-	dump := learnPackets(10000)
-	b.ReportAllocs()
-	for b.Loop() {
-		e := New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1))})
-		learn(e, dump)
-		if e.entries.count != 10000 {
-			b.Fatal(e.entries.count)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/10, "µs/1000routes")
-}
-
-// learnPackets is a neighbour's dump.
-func learnPackets(size int) [][]byte {
-	var packets [][]byte
-	enc := wire.NewEncoder(1372)
-	for i := 0; i < size; i++ {
-		u := &wire.Update{Prefix: nodePrefix(i), Interval: 30000, Seqno: 1, Metric: 96, RouterID: originA}
-		if !enc.Add(u) {
-			packets = append(packets, enc.Bytes())
-			enc.Reset()
-			enc.Add(u)
-		}
-	}
-	return append(packets, enc.Bytes())
-}
-
-// learn has an engine with two tunnels take a dump from one, install it and pass
-// it on to the other.
-func learn(e *Engine, packets [][]byte) {
-	now := epoch
-	for index := range 2 {
-		e.InterfaceUp(now, InterfaceConfig{Index: index + 1, LinkLocal: self, MTU: 1420, Kind: Tunnel})
-		hello := wire.NewEncoder(500)
-		hello.Add(&wire.Hello{Seqno: 1, Interval: 400})
-		hello.Add(&wire.IHU{RxCost: 96, Interval: 1200, Address: self})
-		e.Receive(now, index+1, netip.MustParseAddrPort("[fe80::1]:6696"), wire.Group(), hello.Bytes())
-	}
-	for _, p := range packets {
-		now = now.Add(4 * time.Millisecond)
-		e.Receive(now, 1, netip.MustParseAddrPort("[fe80::1]:6696"), wire.Group(), p)
-		e.Advance(now)
-		e.Output()
-	}
-	for range 200 {
-		now = now.Add(4 * time.Millisecond)
-		e.Advance(now)
-		e.Output()
 	}
 }
