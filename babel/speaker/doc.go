@@ -7,6 +7,7 @@
 //	clock --------------------/
 //
 // The loop alone touches the engine. Effects are carried out in the order of
-// babel.Output: what must be durable, routes, packets, events. Everything else
+// babel.Output: what must be durable, routes, packets, events. When there are many
+// routes, Hellos go between them, and Updates wait. Everything else
 // may be called by any goroutine, at any time: it is posted to the loop.
 package speaker

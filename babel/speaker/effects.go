@@ -11,28 +11,93 @@ import (
 	"re6st/internal/kernel"
 )
 
-// carryOut does what the engine wants, in its order, until it wants nothing.
+// backlog is what the engine wants done and is not done yet: a change of a link's
+// cost can move 50,000 routes, and while those go to the kernel, Hellos must be
+// sent and heard.
+type backlog struct {
+	routes []babel.RouteChange
+	next   int            // the first of routes that is not in the kernel yet
+	held   []babel.Packet // announce some of routes
+	wanted []kernel.RouteChange
+}
+
+// routesAtOnce is how many routes are written between two looks at the clock and
+// the sockets: about 5 ms.
+const routesAtOnce = 1000
+
+func (b *backlog) isEmpty() bool { return b.next == len(b.routes) }
+
+// carryOut does what the engine wants, in its order, until it wants nothing or
+// routes are left for later.
 func (s *Speaker) carryOut() error {
 	for {
 		out := s.engine.Output()
-		if !out.HasReserve && len(out.Routes)+len(out.Packets)+len(out.Events) == 0 {
+		isIdle := !out.HasReserve && len(out.Routes)+len(out.Packets)+len(out.Events) == 0
+		if isIdle && s.backlog.isEmpty() {
 			return nil
 		}
 		isReserved, err := s.reserve(out)
 		if err != nil {
 			return err
 		}
-		s.apply(out.Routes)
+		s.backlog.add(out.Routes)
 		if isReserved {
-			s.send(out.Packets)
+			s.sendOrHold(out.Packets)
 		}
+		s.applySome()
 		for _, event := range out.Events {
 			s.report(event)
 			if s.config.Event != nil {
 				s.config.Event(event)
 			}
 		}
+		if !s.backlog.isEmpty() {
+			return nil
+		}
 	}
+}
+
+// add queues routes. One Output's slice is taken over; a second one is copied.
+func (b *backlog) add(routes []babel.RouteChange) {
+	if b.isEmpty() {
+		b.routes, b.next = routes, 0
+		return
+	}
+	b.routes = append(b.routes, routes...)
+}
+
+// sendOrHold sends what may go before the routes of the backlog are in the
+// kernel: an Update of a route that is not would make neighbours send us packets
+// that we do not forward.
+func (s *Speaker) sendOrHold(packets []babel.Packet) {
+	if s.backlog.isEmpty() {
+		s.send(packets)
+		return
+	}
+	for i := range packets {
+		if packets[i].Announces() {
+			s.backlog.held = append(s.backlog.held, packets[i])
+		} else {
+			s.send(packets[i : i+1])
+		}
+	}
+}
+
+// applySome writes a part of the backlog, and at its end sends what waited for it.
+func (s *Speaker) applySome() {
+	b := &s.backlog
+	if b.isEmpty() {
+		return
+	}
+	end := min(b.next+routesAtOnce, len(b.routes))
+	s.apply(b.routes[b.next:end])
+	b.next = end
+	if !b.isEmpty() {
+		return
+	}
+	held := b.held
+	b.routes, b.next, b.held = nil, 0, nil
+	s.send(held)
 }
 
 // reserve: no packet with a seqno leaves before that seqno is reserved on disk.
@@ -54,23 +119,20 @@ func (s *Speaker) reserve(out babel.Output) (bool, error) {
 	return false, nil
 }
 
-// apply brings the changes to the forwarding table, and tells the engine of
-// those that it refused: what is not installed must not be announced.
+// apply brings changes to the forwarding table, and tells the engine of those
+// that it refused: what is not installed must not be announced.
 func (s *Speaker) apply(changes []babel.RouteChange) {
 	if len(changes) == 0 {
 		return
 	}
-	wanted := make([]kernel.RouteChange, len(changes))
-	for i, c := range changes {
-		wanted[i] = kernel.RouteChange{Route: s.kernelRoute(c.Route), Delete: c.Delete}
+	wanted := s.backlog.wanted[:0]
+	for _, c := range changes {
+		wanted = append(wanted, kernel.RouteChange{Route: s.kernelRoute(c.Route), Delete: c.Delete})
 	}
-	answers := s.config.FIB.Apply(wanted)
-	for i, c := range changes {
-		if i >= len(answers) {
-			break
-		}
-		if answers[i] != nil {
-			s.engine.RouteFailed(time.Now(), c.Route, answers[i])
+	s.backlog.wanted = wanted
+	for i, err := range s.config.FIB.Apply(wanted) {
+		if err != nil {
+			s.engine.RouteFailed(time.Now(), changes[i].Route, err)
 		}
 	}
 }
@@ -90,21 +152,18 @@ func (s *Speaker) send(packets []babel.Packet) {
 	for i := range packets {
 		p := &packets[i]
 		port := s.sockets[p.Interface]
-		if port == nil {
+		if port == nil || port.isDown {
 			continue
 		}
 		p.Stamp(s.engine.Timestamp(time.Now()))
 		err := port.socket.send(p.Data, p.Dst)
 		switch {
 		case err == nil:
-			port.isDown = false
+			port.wait = 0
 		case isGone(err):
-			// The device went away before anyone told us.
-			s.log.Info("Babel interface is gone", "iface", port.name, "err", err)
-			s.closePort(p.Interface)
-			s.engine.InterfaceDown(time.Now(), p.Interface)
+			s.giveUp(time.Now(), port, err)
 		case isDown(err):
-			s.suspend(p.Interface, port, err)
+			s.suspend(time.Now(), port, err)
 		default:
 			// A full queue, no route yet: Babel survives loss.
 			s.log.Debug("sending a Babel packet", "iface", port.name, "err", err)
@@ -112,30 +171,12 @@ func (s *Speaker) send(packets []babel.Packet) {
 	}
 }
 
-// downWait is between two looks at a link that is down.
-const downWait = 500 * time.Millisecond
-
-// suspend takes a link that is down out of the engine, and tries again until it
-// is up or removed.
-func (s *Speaker) suspend(index int, p *port, err error) {
-	if !p.isDown {
-		s.log.Info("Babel interface is down", "iface", p.name, "err", err)
-	}
-	p.isDown = true
-	s.engine.InterfaceDown(time.Now(), index)
-	time.AfterFunc(downWait, func() {
-		s.input(func(now time.Time) {
-			if s.sockets[index] == p {
-				s.engine.InterfaceUp(now, p.config)
-			}
-		})
-	})
-}
-
 // isDown tells a link that is down: no route leads over it, not even to its own
-// neighbours.
+// neighbours, or our address there is gone (EINVAL: of the packet information) or
+// still being tried (EADDRNOTAVAIL).
 func isDown(err error) bool {
-	return errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.ENETUNREACH)
+	return errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.ENETUNREACH) ||
+		errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EINVAL)
 }
 
 // isGone tells a device that does not exist any more from one that is down or

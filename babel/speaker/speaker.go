@@ -15,7 +15,8 @@ import (
 )
 
 // FIB is the forwarding table: *kernel.Host, or its twin in tests. Apply carries
-// the changes out in order and answers each.
+// the changes out in order and answers each; nil says that all were carried out.
+// It does not keep the slice.
 type FIB interface {
 	Apply(changes []kernel.RouteChange) []error
 }
@@ -58,12 +59,18 @@ type Speaker struct {
 	engine  *babel.Engine
 	sockets map[int]*port
 	readers sync.WaitGroup
-	isFirst bool // nothing was reserved yet
+	backlog backlog
+	// bufferSize is the receive buffer that each socket has now.
+	bufferSize int
+	isFirst    bool // nothing was reserved yet
 }
 
 // inboxSize is how many datagrams wait for the loop; further ones wait in the
 // sockets' own, larger, buffers.
-const inboxSize = 64
+const (
+	inboxSize        = 64
+	inboxWithBacklog = 4 // hold at most half of routesAtOnce
+)
 
 // New makes a speaker without interfaces. Nothing happens before Run.
 func New(config Config) *Speaker {
@@ -113,6 +120,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		}
 		s.arm(timer)
 		select {
+		case <-s.more():
 		case <-done:
 			done, drained = nil, s.drain()
 		case <-drained:
@@ -123,6 +131,21 @@ func (s *Speaker) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// always is ready.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// more is ready while there is a backlog.
+func (s *Speaker) more() <-chan struct{} {
+	if s.backlog.isEmpty() {
+		return nil
+	}
+	return always
 }
 
 const (
@@ -158,6 +181,7 @@ func (s *Speaker) retire() error {
 	s.engine.Stop(time.Now())
 	out := s.engine.Output()
 	isReserved, err := s.reserve(out)
+	s.backlog.add(out.Routes)
 	if isReserved && len(out.Packets) > 0 {
 		ticker := time.NewTicker(lingerTime / farewells)
 		defer ticker.Stop()
@@ -166,14 +190,22 @@ func (s *Speaker) retire() error {
 			<-ticker.C
 		}
 	}
-	s.apply(out.Routes)
+	for !s.backlog.isEmpty() {
+		s.applySome()
+	}
 	return err
 }
 
 // step does all that can be done now, so that the effects of many datagrams and
 // posts go to the kernel together.
 func (s *Speaker) step() error {
-	for range inboxSize {
+	// With a backlog: fewer, so that it becomes shorter and not longer. The rest
+	// waits in the sockets' buffers.
+	atOnce := inboxSize
+	if !s.backlog.isEmpty() {
+		atOnce = inboxWithBacklog
+	}
+	for range atOnce {
 		select {
 		case d := <-s.inbox:
 			s.receive(d)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -30,19 +31,28 @@ type twin struct {
 	in     chan datagram
 	closed chan struct{}
 	once   sync.Once
+	joined atomic.Int32
 
 	mu   sync.Mutex
 	fail error // of send
 	sent [][]byte
 }
 
-func (t *twin) recv(b []byte) (int, netip.AddrPort, netip.Addr, error) {
+func (t *twin) recv() ([]datagram, error) {
 	select {
 	case d := <-t.in:
-		return copy(b, d.data), d.src, d.dst, nil
+		d.at = time.Now()
+		return []datagram{d}, nil
 	case <-t.closed:
-		return 0, netip.AddrPort{}, netip.Addr{}, net.ErrClosed
+		return nil, net.ErrClosed
 	}
+}
+
+func (t *twin) setBuffer(int) error { return nil }
+
+func (t *twin) rejoin() error {
+	t.joined.Add(1)
+	return nil
 }
 
 func (t *twin) send(b []byte, dst netip.Addr) error {
@@ -88,13 +98,17 @@ type table struct {
 	routes map[netip.Prefix]kernel.Route
 	refuse func(kernel.RouteChange) error
 	log    []string
+	delay  time.Duration // that a write takes
+	most   int           // changes in one write
 }
 
 func newTable() *table { return &table{routes: map[netip.Prefix]kernel.Route{}} }
 
 func (f *table) Apply(changes []kernel.RouteChange) []error {
+	time.Sleep(f.delay)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.most = max(f.most, len(changes))
 	answers := make([]error, len(changes))
 	for i, c := range changes {
 		if f.refuse != nil {
@@ -117,6 +131,17 @@ func (f *table) get(p netip.Prefix) (kernel.Route, bool) {
 	defer f.mu.Unlock()
 	r, ok := f.routes[p]
 	return r, ok
+}
+
+func (f *table) unicast() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.routes {
+		if r.Type == kernel.Unicast {
+			n++
+		}
+	}
+	return n
 }
 
 func (f *table) size() int {

@@ -1,90 +1,103 @@
 package speaker
 
 import (
-	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
 	"syscall"
+	"time"
 
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"re6st/babel"
 	"re6st/babel/wire"
 )
 
-// receiveBuffer holds a full table of 50,000 routes: the kernel's default holds
-// 92 datagrams, and what does not fit comes again with the next periodic dump.
-const receiveBuffer = 8 << 20
+const (
+	// datagramMax is more than any link's MTU: no implementation sends jumbograms.
+	datagramMax = 65536
+	// batchMax is how many datagrams are read before they are handed over.
+	batchMax = 32
+	// controlMax holds the packet information and the count of lost datagrams.
+	controlMax = 128
 
-// udpSocket is the real socket.
+	// Babel's packets go first, as those of other routing protocols do: class
+	// selector 6 (RFC 4594, section 3.2), and the kernel's band for control.
+	trafficClass = 0xc0
+	priority     = 6 // TC_PRIO_INTERACTIVE, the highest without privilege
+)
+
+// udpSocket is the real socket: the standard library's would look up the index
+// of the interface by its name for each packet, in a list that it renews once a
+// minute, and hides the control messages.
 type udpSocket struct {
-	conn *net.UDPConn
-	v6   *ipv6.PacketConn
-	zone string
-	// source is the control message that says from which address: the MAC covers
-	// it, neighbours know us by it, and a device may have several.
-	source []byte
+	file *os.File
+	raw  syscall.RawConn
+
+	// Owned by the one who sends.
+	dst    unix.SockaddrInet6
+	source []byte // control message: our address there
+
+	// Owned by the one who receives.
+	batch []datagram
+	lost  uint32 // by the kernel's count so far
 }
+
+// buffers are lent to sockets that have something to read: each socket having
+// its own would be 64 KiB an interface.
+var buffers = sync.Pool{New: func() any { return new([datagramMax]byte) }}
 
 // listen opens port 6696 on one device. Others on the host (another network's
 // node, another router) may do the same on theirs: the socket is bound to the
 // device, and the port is shared.
 func listen(config babel.InterfaceConfig) (socket, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return control(c, config.Name)
-	}}
-	pc, err := lc.ListenPacket(context.Background(), "udp6", fmt.Sprintf("[::]:%d", wire.Port))
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
-	s := &udpSocket{conn: pc.(*net.UDPConn), v6: ipv6.NewPacketConn(pc), zone: config.Name}
-	if a := config.LinkLocal; a.Is6() {
-		s.source = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: a.As16(), Ifindex: uint32(config.Index)})
+	s := &udpSocket{
+		file: os.NewFile(uintptr(fd), "babel "+config.Name),
+		dst:  unix.SockaddrInet6{Port: wire.Port, ZoneId: uint32(config.Index)}, source: sourceMessage(config),
 	}
-	if err := s.prepare(config); err != nil {
-		_ = pc.Close() // the first error says more
+	err = prepare(fd, config)
+	if err == nil {
+		s.raw, err = s.file.SyscallConn()
+	}
+	if err != nil {
+		_ = s.file.Close() // the first error says more
 		return nil, err
 	}
 	return s, nil
 }
 
-func control(c syscall.RawConn, device string) error {
-	var err error
-	callErr := c.Control(func(fd uintptr) {
-		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-			return
-		}
-		if err = unix.BindToDevice(int(fd), device); err != nil {
-			err = fmt.Errorf("binding to the device: %w", err)
-			return
-		}
-		// Beyond the system's limit if we may.
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-		}
-	})
-	if callErr != nil {
-		return callErr
+// prepare: bound to the device and the port, hop limit 1 (RFC 8966, section 4),
+// own packets not looped back, the destination of what arrives, the group.
+func prepare(fd int, config babel.InterfaceConfig) error {
+	v6 := func(option, value int) func() error {
+		return func() error { return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, option, value) }
 	}
-	return err
-}
-
-// prepare: hop limit 1 (RFC 8966, section 4), own packets not looped back, the
-// destination of what arrives, the group.
-func (s *udpSocket) prepare(config babel.InterfaceConfig) error {
-	device := &net.Interface{Index: config.Index, Name: config.Name}
 	for _, step := range []struct {
 		name string
 		do   func() error
 	}{
-		{"unicast hop limit", func() error { return s.v6.SetHopLimit(1) }},
-		{"multicast hop limit", func() error { return s.v6.SetMulticastHopLimit(1) }},
-		{"multicast loop", func() error { return s.v6.SetMulticastLoopback(false) }},
-		{"multicast interface", func() error { return s.v6.SetMulticastInterface(device) }},
-		{"packet information", func() error { return s.v6.SetControlMessage(ipv6.FlagDst, true) }},
-		{"group", func() error { return s.v6.JoinGroup(device, &net.UDPAddr{IP: wire.Group().AsSlice()}) }},
+		{"shared port", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }},
+		{"device", func() error { return unix.BindToDevice(fd, config.Name) }},
+		{"restriction to IPv6", v6(unix.IPV6_V6ONLY, 1)},
+		{"unicast hop limit", v6(unix.IPV6_UNICAST_HOPS, 1)},
+		{"multicast hop limit", v6(unix.IPV6_MULTICAST_HOPS, 1)},
+		{"multicast loop", v6(unix.IPV6_MULTICAST_LOOP, 0)},
+		{"multicast interface", v6(unix.IPV6_MULTICAST_IF, config.Index)},
+		{"packet information", v6(unix.IPV6_RECVPKTINFO, 1)},
+		{"traffic class", v6(unix.IPV6_TCLASS, trafficClass)},
+		{"priority", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, priority) }},
+		{"count of lost datagrams", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) }},
+		{"receive buffer", func() error { return setReceiveBuffer(fd, receiveBufferMax) }},
+		{"port", func() error { return unix.Bind(fd, &unix.SockaddrInet6{Port: wire.Port}) }},
+		{"group", func() error { return membership(fd, unix.IPV6_JOIN_GROUP, uint32(config.Index)) }},
 	} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("setting the %s: %w", step.name, err)
@@ -93,23 +106,114 @@ func (s *udpSocket) prepare(config babel.InterfaceConfig) error {
 	return nil
 }
 
-func (s *udpSocket) recv(b []byte) (n int, src netip.AddrPort, dst netip.Addr, err error) {
-	n, cm, from, err := s.v6.ReadFrom(b)
-	if err != nil {
-		return 0, src, dst, err
-	}
-	if a, ok := from.(*net.UDPAddr); ok {
-		src = a.AddrPort()
-	}
-	if cm != nil {
-		dst, _ = netip.AddrFromSlice(cm.Dst)
-	}
-	return n, src, dst, nil
+func membership(fd, option int, index uint32) error {
+	return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, option, &unix.IPv6Mreq{Multiaddr: wire.Group().As16(), Interface: index})
 }
 
+// rejoin leaves first: where the device has forgotten the group (its MTU was
+// below 1280, IPv6 was switched off) the socket still has it.
+func (s *udpSocket) rejoin() error {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) {
+		_ = membership(int(fd), unix.IPV6_LEAVE_GROUP, s.dst.ZoneId)
+		failed = membership(int(fd), unix.IPV6_JOIN_GROUP, s.dst.ZoneId)
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("joining the group: %w", err)
+	}
+	return nil
+}
+
+// setReceiveBuffer goes beyond the system's limit if we may.
+func setReceiveBuffer(fd, size int) error {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size) == nil {
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
+}
+
+// sourceMessage makes packets come from the address by which neighbours know us:
+// a device may have several, and the MAC covers it.
+func sourceMessage(config babel.InterfaceConfig) []byte {
+	if !config.LinkLocal.Is6() {
+		return nil
+	}
+	return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: config.LinkLocal.As16(), Ifindex: uint32(config.Index)})
+}
+
+// recv waits for datagrams and gives those that are there, up to batchMax. The
+// slice is valid until the next call, its data for good.
+func (s *udpSocket) recv() ([]datagram, error) {
+	clear(s.batch)
+	s.batch = s.batch[:0]
+	var failed error
+	err := s.raw.Read(func(fd uintptr) bool {
+		buffer := buffers.Get().(*[datagramMax]byte)
+		defer buffers.Put(buffer)
+		var control [controlMax]byte
+		for len(s.batch) < batchMax {
+			n, controlLen, _, from, err := unix.Recvmsg(int(fd), buffer[:], control[:], 0)
+			switch {
+			case err == unix.EINTR:
+				continue
+			case err == unix.EAGAIN:
+				return len(s.batch) > 0
+			case err != nil:
+				failed = err
+				return true
+			}
+			d := datagram{at: time.Now(), data: append([]byte(nil), buffer[:n]...)}
+			if a, ok := from.(*unix.SockaddrInet6); ok {
+				d.src = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+			}
+			s.readControl(control[:controlLen], &d)
+			s.batch = append(s.batch, d)
+		}
+		return true
+	})
+	if errors.Is(err, os.ErrClosed) {
+		return nil, net.ErrClosed
+	}
+	if len(s.batch) > 0 {
+		return s.batch, nil // an error of the socket comes again
+	}
+	return nil, errors.Join(err, failed)
+}
+
+// readControl finds where the datagram was sent to, and whether others were lost
+// before it.
+func (s *udpSocket) readControl(b []byte, d *datagram) {
+	for len(b) > 0 {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			return
+		}
+		switch {
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= 16:
+			d.dst = netip.AddrFrom16([16]byte(data[:16]))
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			lost := binary.NativeEndian.Uint32(data)
+			d.lost, s.lost = lost-s.lost, lost
+		}
+		b = rest
+	}
+}
+
+// send does not wait: a full queue loses the packet, as a link may.
 func (s *udpSocket) send(b []byte, dst netip.Addr) error {
-	_, _, err := s.conn.WriteMsgUDPAddrPort(b, s.source, netip.AddrPortFrom(dst.WithZone(s.zone), wire.Port))
-	return err
+	s.dst.Addr = dst.As16()
+	var failed error
+	err := s.raw.Write(func(fd uintptr) bool {
+		_, failed = unix.SendmsgN(int(fd), b, s.source, &s.dst, unix.MSG_DONTWAIT)
+		return true
+	})
+	return errors.Join(err, failed)
 }
 
-func (s *udpSocket) close() error { return s.conn.Close() }
+func (s *udpSocket) setBuffer(size int) error {
+	var failed error
+	err := s.raw.Control(func(fd uintptr) { failed = setReceiveBuffer(int(fd), size) })
+	return errors.Join(err, failed)
+}
+
+func (s *udpSocket) close() error { return s.file.Close() }
