@@ -16,7 +16,11 @@ const (
 // noteTold: the neighbour tells its routes.
 func (n *neighbour) noteTold(now time.Time, isFinite bool) {
 	if n.link.Kind != Tunnel {
-		n.askAllAt = time.Time{} // it was asked when it came
+		// It was asked when it came; but not yet if this is in the very packet that
+		// made it reachable, and a change of its routes instead of all of them.
+		if n.askAlls > 0 {
+			n.askAllAt = time.Time{}
+		}
 		return
 	}
 	if isFinite {

@@ -30,6 +30,29 @@ func TestNeighbourThatDoesNotAskIsToldSoon(t *testing.T) {
 	t.Errorf("not told within %v: %v", lazyMax, s.heard)
 }
 
+// babeld puts the change of a route into the packet whose Hello makes it
+// reachable: it is asked for the others all the same.
+func TestUpdateWithTheHelloDoesNotKeepUsFromAsking(t *testing.T) {
+	s := newScript(t, nil)
+	s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, Name: "if1", LinkLocal: self, Kind: Wired, MTU: 1420})
+	p := &peer{s: s, index: 1, addr: netip.MustParseAddr("fe80::1:1")}
+	p.greet()
+	s.pass(time.Second)
+	s.heard = nil
+	p.seqno++
+	p.say(
+		&wire.Hello{Seqno: p.seqno, Interval: 400}, &wire.IHU{RxCost: 96, Interval: 60000, Address: self},
+		&wire.Update{Prefix: prefixA, Interval: 6000, Seqno: 1, Metric: 96, RouterID: originA},
+	)
+	s.pass(urgentMax)
+	for _, u := range s.heard {
+		if r, ok := u.tlv.(*wire.RouteRequest); ok && !r.Prefix.IsValid() {
+			return
+		}
+	}
+	t.Errorf("not asked: %v", s.heard)
+}
+
 // BIRD answers a Hello with an IHU alone, and says the next with its third Hello.
 func TestIHUBeforeTheFirstHelloCounts(t *testing.T) {
 	s := newScript(t, nil)
