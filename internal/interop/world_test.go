@@ -157,6 +157,7 @@ func (w *world) configure(change func(n *node)) {
 // route to every other, that leads there.
 func (w *world) start(atMost time.Duration) time.Duration {
 	w.TB.Helper()
+	w.Await("link-local addresses", 10*time.Second, w.haveAddresses)
 	if os.Getenv("RE6ST_LAB_LOGS") != "" {
 		w.listen()
 	}
@@ -168,6 +169,23 @@ func (w *world) start(atMost time.Duration) time.Duration {
 	took := w.awaitRoutes("all to have learned all", atMost)
 	w.TB.Logf("measured: started in %v, all learned %v later", started.Round(time.Millisecond), took.Round(time.Millisecond))
 	return took
+}
+
+// haveAddresses says whether the kernels have given every port a link-local
+// address, which takes them up to a second and is no router's business.
+func (w *world) haveAddresses() error {
+	for _, n := range w.nodes {
+		routes, err := n.KernelRoutes()
+		if err != nil {
+			return err
+		}
+		for port := range n.ports {
+			if !slices.ContainsFunc(routes, func(r lab.KernelRoute) bool { return r.Interface == port && r.Prefix.Addr().IsLinkLocalUnicast() }) {
+				return fmt.Errorf("%s of %s has none", port, n.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // listen puts what all nodes say beside the logs.
