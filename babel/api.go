@@ -244,6 +244,7 @@ type Event struct {
 
 // Snapshot is the state for people.
 type Snapshot struct {
+	Version    int // of the protocol
 	RouterID   RouterID
 	Seqno      uint16
 	Interfaces []InterfaceState
@@ -262,6 +263,7 @@ type InterfaceState struct {
 	HelloInterval  time.Duration
 	UpdateInterval time.Duration
 	ExtraCost      uint16
+	SplitHorizon   bool
 	HelloSeqno     uint16
 	PacketsIn      uint64
 	PacketsOut     uint64
@@ -269,6 +271,9 @@ type InterfaceState struct {
 	BytesOut       uint64
 	UpdatesIn      uint64
 	UpdatesOut     uint64
+	HellosOut      uint64 // multicast
+	UnicastHellos  uint64 // sent
+	IHUsOut        uint64
 	Malformed      uint64
 	Resent         uint64
 	MAC            MACState
@@ -295,16 +300,20 @@ type NeighbourState struct {
 	Reachable bool
 	Multicast uint16 // Hello histories, latest in the top bit
 	Unicast   uint16
-	RxCost    uint16
-	TxCost    uint16
-	Cost      uint16
-	RTT       time.Duration // zero: unknown
-	Loss      float64       // share of Hellos missed
-	Routes    int
-	Selected  int
-	Dropped   Dropped
-	Since     time.Time
-	Heard     time.Time
+	// NextMulticast and NextUnicast are the Hello seqnos that are expected, zero
+	// before the first.
+	NextMulticast uint16
+	NextUnicast   uint16
+	RxCost        uint16
+	TxCost        uint16
+	Cost          uint16
+	RTT           time.Duration // zero: unknown
+	Loss          float64       // share of Hellos missed
+	Routes        int
+	Selected      int
+	Dropped       Dropped
+	Since         time.Time
+	Heard         time.Time
 }
 
 // RouteState is a route, own or learnt. Neighbour is zero for an own one.

@@ -39,7 +39,7 @@ func TestC037_NeighboursAreInterfaceAndAddress(t *testing.T) {
 	both := "fe80::77"
 	x, y := s.stranger(1, both), s.stranger(2, both)
 	// Nothing but a Hello makes a neighbour (or an IHU that names us, which answers
-	// a Hello of ours: TestIHUBeforeTheFirstHelloCounts).
+	// a Hello of ours: TestC037_IHUBeforeTheFirstHelloCounts).
 	x.say(&wire.IHU{RxCost: 96, Interval: 400}, &wire.IHU{RxCost: 96, Interval: 400, Address: netip.MustParseAddr("fe80::99")})
 	x.announce(prefixA, originA, 1, 10)
 	x.say(&wire.RouteRequest{}, &wire.SeqnoRequest{Prefix: prefixA, Seqno: 1, HopCount: 3, RouterID: originA}, &wire.Ack{Opaque: 1})
@@ -71,7 +71,7 @@ func TestC037_NeighboursAreInterfaceAndAddress(t *testing.T) {
 }
 
 func TestC038_HelloSeqnos(t *testing.T) {
-	for _, unicast := range []bool{false} {
+	for _, unicast := range []bool{false, true} {
 		s := newScript(t, nil)
 		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self, UnicastHello: unicast})
 		a, b := s.peer(1), s.peer(1)

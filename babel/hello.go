@@ -58,6 +58,7 @@ func (l *link) addHello(now time.Time, b *batch) {
 	hello := l.hello(now)
 	hello.Interval = wire.IntervalOf(promise)
 	b.add(&hello)
+	l.counters.hellosOut++
 	next := promise
 	if isRest := l.addIHUs(now, b); isRest {
 		next = min(next, interval/8)
@@ -113,6 +114,7 @@ func (n *neighbour) newIHU(now time.Time) wire.IHU {
 }
 
 func (n *neighbour) saidIHU(now time.Time) {
+	n.link.counters.ihusOut++
 	n.rxsaid = n.rxcost()
 	n.ihuBy = now.Add(ihuEvery * n.link.HelloInterval)
 	n.ihuFirst = max(n.ihuFirst-1, 0)
@@ -127,6 +129,7 @@ func (n *neighbour) sayHello(now time.Time) {
 	hello := wire.Hello{Unicast: true, Seqno: n.helloSeqno, Interval: wire.IntervalOf(promise), Timestamp: l.stamp(now)}
 	b := l.newBatch(n.addr)
 	b.add(&hello)
+	l.counters.unicastHellos++
 	if n.owesIHU(now) {
 		ihu := n.newIHU(now)
 		b.add(&ihu)

@@ -69,6 +69,7 @@ type link struct {
 type counters struct {
 	packetsIn, packetsOut, bytesIn, bytesOut uint64
 	updatesIn, updatesOut, malformed, resent uint64
+	hellosOut, unicastHellos, ihusOut        uint64
 }
 
 // InterfaceUp adds a link. One with the same index is replaced.

@@ -54,7 +54,7 @@ func TestUpdateWithTheHelloDoesNotKeepUsFromAsking(t *testing.T) {
 }
 
 // BIRD answers a Hello with an IHU alone, and says the next with its third Hello.
-func TestIHUBeforeTheFirstHelloCounts(t *testing.T) {
+func TestC037_IHUBeforeTheFirstHelloCounts(t *testing.T) {
 	s := newScript(t, nil)
 	s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, Name: "if1", LinkLocal: self, Kind: Wired, MTU: 1420})
 	p := &peer{s: s, index: 1, addr: netip.MustParseAddr("fe80::1:1")}

@@ -33,7 +33,7 @@ func always(k Kind) func() Kind { return func() Kind { return k } }
 
 // Loss, flaps and restarts of links; no loop at any instant; afterwards every
 // node has the shortest path to every other.
-func TestSection2_4_NoLoopsAndShortestPaths(t *testing.T) {
+func TestC062_NoLoopsAndShortestPaths(t *testing.T) {
 	for _, kind := range []Kind{Wired, Tunnel} {
 		for seed := range *seeds {
 			t.Run(fmt.Sprintf("%v/seed=%d", kind, seed), func(t *testing.T) {
@@ -70,7 +70,7 @@ func (w *world) storm(d time.Duration, loss float64) {
 
 // The checks above would be worth nothing if they did not notice a router that
 // believes everything.
-func TestPlantedFault_LoopsAreNoticed(t *testing.T) {
+func TestC062_PlantedFault_LoopsAreNoticed(t *testing.T) {
 	loops := 0
 	for seed := range uint64(8) {
 		w := newWorld(t, seed)

@@ -10,7 +10,7 @@ import (
 	"re6st/babel/wire"
 )
 
-func TestSection3_2_1_SeqnoOrder(t *testing.T) {
+func TestC058_SeqnoOrder(t *testing.T) {
 	for _, v := range []struct {
 		a, b uint16
 		want bool
@@ -29,7 +29,7 @@ func (s *script) wantUnreachableOrNone(why string, prefix netip.Prefix) {
 }
 
 // RFC 9079: a source prefix makes another route, and one does not hide the other.
-func TestRFC9079_SeparateKeys(t *testing.T) {
+func TestC115_C121_SeparateKeys(t *testing.T) {
 	s := newScript(t, nil)
 	a, b := s.link(1, Wired), s.link(2, Wired)
 	every := netip.MustParsePrefix("::/0")
@@ -116,7 +116,7 @@ func TestImportFilter_NodePrefixAndRouterID(t *testing.T) {
 	s.wantUnreachable("the neighbour says no other", prefixA)
 }
 
-func TestRouteFailed(t *testing.T) {
+func TestC126_RouteFailed(t *testing.T) {
 	s := newScript(t, nil)
 	a, b := s.link(1, Wired), s.link(2, Wired)
 	a.announce(prefixA, originA, 1, 10)

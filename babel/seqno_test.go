@@ -9,7 +9,7 @@ import (
 
 // F-07: a node is killed and restarted a thousand times; its seqno is what was
 // reserved. It is never starved by what its neighbours remember.
-func TestF07_ThousandRestarts(t *testing.T) {
+func TestF07_C089_ThousandRestarts(t *testing.T) {
 	w := newWorld(t, 7)
 	n := []*node{w.add(), w.add(), w.add(), w.add()}
 	w.connect(Tunnel, 5*time.Millisecond, n[0], n[1])
@@ -35,7 +35,7 @@ func TestF07_ThousandRestarts(t *testing.T) {
 
 // The record is lost: the seqno is anything. The node hears its own router-id
 // with a newer one and goes above it.
-func TestF07_LostRecord(t *testing.T) {
+func TestF07_C089_LostRecord(t *testing.T) {
 	for seed := range uint64(20) {
 		w := newWorld(t, seed)
 		n := []*node{w.add(), w.add(), w.add()}
@@ -110,7 +110,7 @@ func TestF07_ReserveFails(t *testing.T) {
 }
 
 // Own increments are rate-limited, whoever asks.
-func TestDesign3_SeqnoIsNotDrivenByOthers(t *testing.T) {
+func TestC088_SeqnoIsNotDrivenByOthers(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Wired)
 	s.e.Originate(s.now, prefixB, nowhere, 0)

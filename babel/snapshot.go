@@ -3,11 +3,13 @@ package babel
 import (
 	"slices"
 	"time"
+
+	"re6st/babel/wire"
 )
 
 // Snapshot is the state for people, sorted.
 func (e *Engine) Snapshot(now time.Time) Snapshot {
-	s := Snapshot{RouterID: e.RouterID, Seqno: e.seqno.current}
+	s := Snapshot{Version: wire.Version, RouterID: e.RouterID, Seqno: e.seqno.current}
 	s.Interfaces, s.Neighbours = e.Interfaces(), e.Neighbours()
 	for _, p := range e.byPrefix() {
 		s.Routes = append(s.Routes, p.states()...)
@@ -49,8 +51,9 @@ func (l *link) state() InterfaceState {
 	return InterfaceState{
 		Index: l.Index, Name: l.Name, Kind: l.Kind, LinkLocal: l.LinkLocal, MTU: l.MTU,
 		HelloInterval: l.HelloInterval, UpdateInterval: l.UpdateInterval, ExtraCost: l.ExtraCost,
-		HelloSeqno: l.helloSeqno, PacketsIn: c.packetsIn, PacketsOut: c.packetsOut,
+		SplitHorizon: l.isHorizon(), HelloSeqno: l.helloSeqno, PacketsIn: c.packetsIn, PacketsOut: c.packetsOut,
 		BytesIn: c.bytesIn, BytesOut: c.bytesOut, UpdatesIn: c.updatesIn, UpdatesOut: c.updatesOut,
+		HellosOut: c.hellosOut, UnicastHellos: c.unicastHellos, IHUsOut: c.ihusOut,
 		Malformed: c.malformed, Resent: c.resent, MAC: l.auth.state(l),
 	}
 }
@@ -59,6 +62,7 @@ func (n *neighbour) state() NeighbourState {
 	s := NeighbourState{
 		Interface: n.link.Index, Address: n.addr, Reachable: n.isReachable(),
 		Multicast: n.multicast.bits, Unicast: n.unicast.bits,
+		NextMulticast: n.multicast.expected, NextUnicast: n.unicast.expected,
 		RxCost: n.rxcost(), TxCost: n.txcost, Cost: n.cost, Routes: len(n.routes),
 		Dropped: n.budget.dropped,
 		Since:   n.since, Heard: n.heard,

@@ -63,7 +63,7 @@ func (e *Encoder) StampAt() int { return e.stampAt }
 func (e *Encoder) begin() {
 	if e.buf == nil {
 		e.buf = make([]byte, HeaderLen, e.limit+max(e.spare, slack))
-		e.buf[0], e.buf[1] = magic, version
+		e.buf[0], e.buf[1] = magic, Version
 	}
 }
 

@@ -119,7 +119,7 @@ func splitPacket(b []byte) (body, trailer []byte, err error) {
 		return nil, nil, &FormatError{Reason: "too short"}
 	case b[0] != magic:
 		return nil, nil, &FormatError{Reason: "wrong magic"}
-	case b[1] != version:
+	case b[1] != Version:
 		return nil, nil, &FormatError{Reason: "unknown version"}
 	}
 	n := int(b[2])<<8 | int(b[3])

@@ -14,8 +14,10 @@ const (
 	// HeaderLen is the length of a packet header.
 	HeaderLen = 4
 
-	magic   = 42
-	version = 2
+	// Version is that of the protocol, in each packet header.
+	Version = 2
+
+	magic = 42
 )
 
 // Group is the multicast address of all Babel routers of a link.
