@@ -294,14 +294,19 @@ func describe(tlv wire.TLV) string {
 	return fmt.Sprintf("%T", tlv)
 }
 
-// said is what the engine sent since the last call, Hellos, IHUs and Ack Requests
-// aside, in the order of links; * is the group.
+// said is what the engine sent since the last call, in the order of links; * is the
+// group. Aside from what any neighbour gets: Hellos, IHUs, Ack Requests, and the
+// request for everything that goes to one which has told nothing.
 func (s *script) said() []string {
 	var all []string
 	for _, u := range s.heard {
-		switch u.tlv.(type) {
+		switch t := u.tlv.(type) {
 		case *wire.Hello, *wire.IHU, *wire.AckRequest:
 			continue
+		case *wire.RouteRequest:
+			if !t.Prefix.IsValid() {
+				continue
+			}
 		}
 		dst := "*"
 		if !u.dst.IsMulticast() {
