@@ -1,6 +1,7 @@
 package babel
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -166,6 +167,17 @@ func (e *Engine) SetMTU(now time.Time, index, mtu int) {
 		mtu = mtuDefault
 	}
 	l.MTU = mtu
+}
+
+// SetIPv4 changes our IPv4 address on a link, by which neighbours reach the IPv4
+// routes that we announce there: they are told soon.
+func (e *Engine) SetIPv4(now time.Time, index int, addr netip.Addr) {
+	l := e.link(index)
+	if !e.begin(now) || l == nil || l.IPv4 == addr {
+		return
+	}
+	l.IPv4 = addr
+	l.dumpSoon(now)
 }
 
 // InterfaceDown removes a link: all routes over it are lost at once.

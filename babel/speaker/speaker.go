@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"re6st/babel"
-	"re6st/babel/mac"
 	"re6st/internal/kernel"
 )
 
@@ -295,33 +294,6 @@ func (s *Speaker) input(f func(now time.Time)) {
 		if !now.IsZero() {
 			f(now)
 		}
-	})
-}
-
-// SetExtraCost adds to the cost of an interface.
-func (s *Speaker) SetExtraCost(index int, cost uint16) {
-	s.input(func(now time.Time) { s.engine.SetExtraCost(now, index, cost) })
-}
-
-// SetIntervals changes an interface's Hello and Update intervals. Zero: default.
-func (s *Speaker) SetIntervals(index int, hello, update time.Duration) {
-	s.input(func(now time.Time) { s.engine.SetIntervals(now, index, hello, update) })
-}
-
-// SetMTU changes the size of the packets that are sent by an interface.
-func (s *Speaker) SetMTU(index, mtu int) {
-	s.input(func(now time.Time) { s.engine.SetMTU(now, index, mtu) })
-}
-
-// SetKeys changes the MAC keys of an interface; none turn the MAC off. Neighbours
-// that have one of them stay.
-func (s *Speaker) SetKeys(index int, keys []mac.Key, acceptUnsigned bool) {
-	s.input(func(now time.Time) {
-		if p := s.sockets[index]; p != nil {
-			// For when the link was down and comes back.
-			p.config.Keys, p.config.AcceptUnsigned = keys, acceptUnsigned
-		}
-		s.engine.SetKeys(now, index, keys, acceptUnsigned)
 	})
 }
 

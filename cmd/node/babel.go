@@ -60,7 +60,8 @@ func babelCommand() *cobra.Command {
 // babelFlags are the flags as they were typed.
 type babelFlags struct {
 	interfaces, announce, announceFrom []string
-	table, routerID, level             string
+	keys                               []string
+	keyFile, table, routerID, level    string
 	o                                  router.Options
 }
 
@@ -72,6 +73,9 @@ func (f *babelFlags) bind(c *cobra.Command) {
 	s.DurationVar(&f.o.HelloInterval, "hello-interval", 0, "time between Hellos (default 4s)")
 	s.DurationVar(&f.o.UpdateInterval, "update-interval", 0, "time between full updates (default 4 Hello intervals; on tunnels, where changes are acknowledged, 300s)")
 	s.BoolVar(&f.o.RTT, "rtt", false, "let the cost follow the round-trip time on every link (RFC 9616); on tunnels it does always")
+	s.StringArrayVar(&f.keys, "mac-key", nil, "sign packets, and accept only signed ones (RFC 8967): `ALG:HEX`, ALG hmac-sha256 or blake2s128; repeatable. Other users of this host see it in the list of processes: prefer --mac-key-file")
+	s.StringVar(&f.keyFile, "mac-key-file", "", "`FILE` of mode 600 with a key in each line, as for --mac-key")
+	s.BoolVar(&f.o.AcceptUnsigned, "mac-accept-unsigned", false, "accept unsigned packets as well, while keys are brought to all routers")
 	s.StringVar(&f.table, "table", "main", "`NUMBER` of the routing table")
 	s.StringVar(&f.routerID, "router-id", "", "router-id, 8 bytes in hexadecimal (default: drawn once, kept in the state directory)")
 	s.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
@@ -92,6 +96,9 @@ func (f *babelFlags) options() (router.Options, error) {
 		return o, err
 	}
 	o.Announce = append(o.Announce, from...)
+	if err := f.addKeys(&o); err != nil {
+		return o, err
+	}
 	if o.Table, err = router.ParseTable(f.table); err != nil {
 		return o, fmt.Errorf("--table %w", err)
 	}
@@ -101,6 +108,19 @@ func (f *babelFlags) options() (router.Options, error) {
 		}
 	}
 	return o, o.Check()
+}
+
+// addKeys reads those of the command line and of the file.
+func (f *babelFlags) addKeys(o *router.Options) (err error) {
+	if o.Keys, err = parseAll("mac-key", f.keys, router.ParseKey); err != nil || f.keyFile == "" {
+		return err
+	}
+	more, err := router.ReadKeys(f.keyFile)
+	if err != nil {
+		return fmt.Errorf("--mac-key-file: %w", err)
+	}
+	o.Keys = append(o.Keys, more...)
+	return nil
 }
 
 func parseAll[T any](flag string, texts []string, parse func(string) (T, error)) ([]T, error) {

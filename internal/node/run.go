@@ -68,6 +68,7 @@ func Run(ctx context.Context, o Options) error {
 		{"kernel", func(ctx context.Context) error { return d.installed.Watch(ctx, d.log) }},
 		{"tunnels", d.agent.Run},
 		{"routing", d.speaker.Run},
+		{"links", d.watchLinks},
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
 		{"directory", d.directory.Run},

@@ -117,12 +117,14 @@ func (l *links) update(i Interface, link kernel.Link, addresses []kernel.Address
 		return
 	}
 	old, isActive := l.active[i.Name]
-	if isActive && old.MTU != config.MTU {
-		l.speaker.SetMTU(config.Index, config.MTU)
-		old.MTU = config.MTU
-		l.active[i.Name] = old
-	}
 	if isActive && isSame(old, config) {
+		if old.MTU != config.MTU {
+			l.speaker.SetMTU(config.Index, config.MTU)
+		}
+		if old.IPv4 != config.IPv4 {
+			l.speaker.SetIPv4(config.Index, config.IPv4)
+		}
+		l.active[i.Name] = config
 		return
 	}
 	if isActive && old.Index != config.Index {
@@ -149,6 +151,7 @@ func (l *links) configure(i Interface, link kernel.Link, addresses []kernel.Addr
 	c := babel.InterfaceConfig{
 		Index: link.Index, Name: link.Name, MTU: link.MTU, Kind: i.Kind,
 		HelloInterval: l.options.HelloInterval, UpdateInterval: l.options.UpdateInterval, RTT: l.options.RTT,
+		Keys: l.options.Keys, AcceptUnsigned: l.options.AcceptUnsigned,
 	}
 	if !i.HasKind && link.PointToPoint {
 		c.Kind = babel.Tunnel
@@ -158,7 +161,11 @@ func (l *links) configure(i Interface, link kernel.Link, addresses []kernel.Addr
 		switch {
 		case a.Addr().Is4() && a.Usable && !c.IPv4.IsValid():
 			c.IPv4 = a.Addr()
-		case !a.Addr().Is6() || !a.Addr().IsLinkLocalUnicast():
+		case a.Addr().Is4():
+			if !c.IPv4.IsValid() && !a.Secondary {
+				c.IPv4 = a.Addr() // the kernel's order is stable: the oldest
+			}
+		case !a.Addr().IsLinkLocalUnicast():
 		case !a.Usable:
 			isTentative = true
 		case !c.LinkLocal.IsValid():

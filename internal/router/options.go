@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"re6st/babel"
+	"re6st/babel/mac"
 )
 
 // Priority is the kernel's metric of all our routes: behind what an operator
@@ -32,6 +33,8 @@ type Options struct {
 	HelloInterval  time.Duration // zero: 4 s
 	UpdateInterval time.Duration // zero: 4 Hello intervals, 300 s on tunnels
 	RTT            bool          // on links that are no tunnels; those have it always
+	Keys           []mac.Key     // of all interfaces (RFC 8967); none: no MAC
+	AcceptUnsigned bool          // while keys are being introduced
 	Table          uint32
 	RouterID       babel.RouterID // zero: that of the state directory
 	Log            *slog.Logger
@@ -190,7 +193,25 @@ func (o Options) Check() error {
 		}
 		announced[a] = true
 	}
+	if err := o.checkKeys(); err != nil {
+		return err
+	}
 	return o.checkIntervals()
+}
+
+func (o Options) checkKeys() error {
+	if o.AcceptUnsigned && len(o.Keys) == 0 {
+		return errors.New("--mac-accept-unsigned without a key: nothing is signed or refused")
+	}
+	if len(o.Keys) > mac.KeysMax {
+		return fmt.Errorf("%d MAC keys: at most %d", len(o.Keys), mac.KeysMax)
+	}
+	for i, k := range o.Keys {
+		if slices.ContainsFunc(o.Keys[:i], k.Equal) {
+			return errors.New("a MAC key is given twice")
+		}
+	}
+	return nil
 }
 
 // The least and longest intervals: what the wire's 16 bits of centiseconds hold.
