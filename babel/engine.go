@@ -91,7 +91,8 @@ func (e *Engine) Deadline() time.Time {
 	return earliest(e.timers.next(), e.nextAlarm(), e.seqno.retryAt, e.seqno.bumpAt)
 }
 
-// Output drains the effects.
+// Output drains the effects. They are the caller's, the Data of packets included:
+// the engine never looks at them again.
 func (e *Engine) Output() Output {
 	for _, p := range e.changed {
 		p.unmark(changed)

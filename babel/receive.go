@@ -167,6 +167,9 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 		n.retractAll(now)
 		return
 	}
+	if n.repeats(now, t) {
+		return
+	}
 	k := keyOf(t.Prefix, t.From)
 	if !isRoutable(k.prefix, k.from) {
 		return
@@ -195,6 +198,31 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 		return
 	}
 	e.entry(k).receive(now, n, t, verdict, extra)
+}
+
+// repeats takes an Update that says what is known, as nearly all do: nothing is to
+// be judged, selected or told, but the time until the route expires begins anew.
+// The filters would say what they said (see ImportFilter).
+func (n *neighbour) repeats(now time.Time, t *wire.Update) bool {
+	var source uint32
+	e := n.link.e
+	if t.From.IsValid() && t.From.Bits() > 0 {
+		if source = e.froms.find(t.From.Masked()); source == 0 {
+			return false
+		}
+	}
+	p := e.entries.find(destOf(t.Prefix, source))
+	if p == nil {
+		return false
+	}
+	r := p.route(n)
+	isSame := r != nil && r.refMetric == t.Metric && r.seqno == t.Seqno && r.id == t.RouterID &&
+		r.interval == max(t.Interval, intervalMin) && t.Metric != Infinity && !r.is(stale) &&
+		n.hops[r.hop].addr == t.NextHop && p.carriedFrom(n).text() == string(t.Attachment)
+	if isSame {
+		p.refresh(now, r)
+	}
+	return isSame
 }
 
 func (n *neighbour) refuse(now time.Time, p *entry, u Update) {
