@@ -18,6 +18,7 @@ type Engine struct {
 	latest     time.Time // of the latest input
 	links      []*link   // by Index, ascending
 	peers      peers     // the neighbours of all links
+	budgets    budgets
 	entries    table
 	order      order
 	froms      interned[netip.Prefix]

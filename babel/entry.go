@@ -324,6 +324,7 @@ func (p *entry) collect() {
 	}
 	p.mark(gone)
 	e.entries.remove(p)
+	e.budgets.forsake(p)
 	e.order.forget(e)
 	e.froms.drop(p.dest.source)
 }

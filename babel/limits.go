@@ -13,9 +13,9 @@ import (
 // Memory. Routes are bounded for each neighbour and in total, where each may have
 // a share however greedy the others are; nothing stored is ever thrown out for
 // something newer. Destinations live on in the source table when their route is
-// gone, and so do router-ids: how fast a neighbour may bring up new ones is
-// bounded too, and what it may do outlives it, or it would only have to be born
-// again.
+// gone: they count for whoever named them first until they are forgotten, even if
+// it has gone itself, or it would only have to be born again. Router-ids live on
+// like them; how fast they may come is bounded.
 //
 // Traffic. An answer is never longer than the packet that wants it
 // (Acknowledgments), or is paid for from the neighbour's credit: what it has sent,
@@ -37,9 +37,11 @@ const (
 	// routesTotalFactor: the default of RoutesTotalMax, in RoutesMax.
 	routesTotalFactor = 16
 
-	// Destinations that no other neighbour knows: as many as routes, once, and
-	// then again in entriesTime, when the sources of the first are forgotten.
-	entriesTime = 20 * time.Minute
+	// Routes that come, come back, or get another next hop: after a full table so
+	// many a second. Each is work for the kernel, and may be news for others. What
+	// is refused for that is asked for againTime later.
+	churnRate = 500
+	againTime = 30 * time.Second
 	// Router-ids beyond the first of a destination.
 	sourcesBurst = 4096
 	sourcesRate  = 8
@@ -130,12 +132,16 @@ type budget struct {
 	credit     allowance
 	dumps      allowance
 	requests   allowance
-	entries    allowance
+	churn      allowance
 	sources    allowance
 	news       allowance
 	ups        allowance
 	complaints allowance
 	dropped    Dropped
+
+	number  uint16 // in Engine.budgets
+	founded int    // destinations that it was the first to name, and that are left
+	isGone  bool   // from its link; but those are left
 }
 
 // Dropped counts what a neighbour wanted and did not get, so that an operator
@@ -167,8 +173,69 @@ func (l *link) budget(now time.Time, addr netip.Addr) *budget {
 		l.dropBudget()
 	}
 	b := &budget{addr: addr, used: now}
+	l.e.budgets.add(b)
 	l.budgets = append(l.budgets, b)
 	return b
+}
+
+// budgets numbers the budgets, so that it is known whose an entry is. Number zero
+// is nobody's.
+type budgets struct {
+	all      []*budget
+	free     []uint16
+	founders []uint16 // by the number of the entry
+}
+
+func (t *budgets) add(b *budget) {
+	if len(t.all) == 0 {
+		t.all = append(t.all, nil)
+	}
+	k := len(t.free)
+	switch {
+	case k > 0:
+		b.number, t.free = t.free[k-1], t.free[:k-1]
+		t.all[b.number] = b
+	case len(t.all) < 1<<16:
+		b.number = uint16(len(t.all))
+		t.all = append(t.all, b)
+	}
+}
+
+// found notes who brings up a destination; forsake, that it is forgotten.
+func (t *budgets) found(p *entry, b *budget) {
+	if b.number == 0 {
+		return
+	}
+	for int(p.number) >= len(t.founders) {
+		t.founders = append(t.founders, 0)
+	}
+	t.founders[p.number] = b.number
+	b.founded++
+}
+
+func (t *budgets) forsake(p *entry) {
+	if int(p.number) >= len(t.founders) || t.founders[p.number] == 0 {
+		return
+	}
+	b := t.all[t.founders[p.number]]
+	t.founders[p.number] = 0
+	b.founded--
+	t.settle(b)
+}
+
+// settle frees the number of a budget that nobody needs.
+func (t *budgets) settle(b *budget) {
+	if b.isGone && b.founded == 0 && b.number != 0 {
+		t.all[b.number] = nil
+		t.free = append(t.free, b.number)
+		b.number = 0
+	}
+}
+
+// leave takes a budget from its link.
+func (t *budgets) leave(b *budget) {
+	b.isGone = true
+	t.settle(b)
 }
 
 func (l *link) dropBudget() {
@@ -179,6 +246,7 @@ func (l *link) dropBudget() {
 		}
 	}
 	if oldest >= 0 {
+		l.e.budgets.leave(l.budgets[oldest])
 		l.budgets = slices.Delete(l.budgets, oldest, oldest+1)
 	}
 }
@@ -253,27 +321,39 @@ func (n *neighbour) askedForAll(now time.Time) {
 	}
 }
 
-// mayStore tells whether there is room for another route of the neighbour, to a
-// destination that is new, or by a router-id that is.
-func (n *neighbour) mayStore(now time.Time, p *entry, id RouterID) bool {
-	e, b := n.link.e, n.budget
-	if p == nil || p.route(n) == nil {
-		isTotal := e.routeCount >= e.RoutesTotalMax
-		if len(n.routes) >= e.RoutesMax || isTotal && len(n.routes) >= e.RoutesMax/routesShare {
-			return false
-		}
+// mayStore tells whether there is room for what the neighbour announces: another
+// route, to a destination that is new, or by a router-id that is.
+func (n *neighbour) mayStore(now time.Time, p *entry, t *wire.Update) bool {
+	var r *route
+	if p != nil {
+		r = p.route(n)
 	}
-	if p == nil {
-		if e.entries.isFull() {
-			return false
-		}
-		most := float64(e.RoutesMax)
-		return b.entries.take(now, 1, most, most/entriesTime.Seconds())
+	if !n.canHop(t.NextHop) || r == nil && !n.hasRoom() || p == nil && n.budget.founded >= n.link.e.RoutesMax {
+		return false
 	}
-	if p.source.isSet() && p.sourceOf(id) == nil && !p.knows(id) {
-		return p.sourceCount() < sourcesMax && b.sources.take(now, 1, sourcesBurst, sourcesRate)
+	isChurn := r == nil || r.refMetric == Infinity || n.hops[r.hop].addr != t.NextHop
+	if isChurn && !n.budget.churn.take(now, 1, float64(n.link.e.RoutesMax), churnRate) || !n.mayName(now, p, t.RouterID) {
+		if n.againAt.IsZero() {
+			n.againAt = now.Add(againTime)
+			n.wake()
+		}
+		return false
 	}
 	return true
+}
+
+func (n *neighbour) hasRoom() bool {
+	e := n.link.e
+	isTotal := e.routeCount >= e.RoutesTotalMax
+	return len(n.routes) < e.RoutesMax && (!isTotal || len(n.routes) < e.RoutesMax/routesShare)
+}
+
+// mayName is about router-ids beyond the first.
+func (n *neighbour) mayName(now time.Time, p *entry, id RouterID) bool {
+	if p == nil || p.sourceCount() == 0 || p.sourceOf(id) != nil || p.knows(id) {
+		return true
+	}
+	return p.sourceCount() < sourcesMax && n.budget.sources.take(now, 1, sourcesBurst, sourcesRate)
 }
 
 // knows tells whether a neighbour's route has the router-id already.

@@ -193,6 +193,9 @@ func (e *Engine) InterfaceDown(now time.Time, index int) {
 	for len(l.neighbours) > 0 {
 		l.neighbours[len(l.neighbours)-1].forget(now)
 	}
+	for _, b := range l.budgets {
+		e.budgets.leave(b)
+	}
 	e.updateMost = 0
 }
 

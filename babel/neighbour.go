@@ -17,6 +17,7 @@ type neighbour struct {
 
 	budget    *budget
 	riseAt    time.Time // when it may be used, and wants to be
+	againAt   time.Time // when to ask for what there was no room for
 	recostMin time.Time // before which no other cost is taken
 	recostAt  time.Time // when there is another cost to take
 
@@ -170,7 +171,7 @@ func (n *neighbour) due() time.Time {
 		return time.Time{}
 	}
 	return earliest(
-		n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.riseAt, n.recostAt,
+		n.multicast.missAt, n.unicast.missAt, n.txUntil, n.askAllAt, n.riseAt, n.recostAt, n.againAt,
 		n.suspect.due(), n.helloAt, n.rtt.due(),
 	)
 }
@@ -189,6 +190,10 @@ func (n *neighbour) fire(now time.Time) {
 	}
 	if isDue(n.txUntil, now) {
 		n.txcost, n.txUntil = Infinity, time.Time{}
+	}
+	if isDue(n.againAt, now) {
+		n.againAt = time.Time{}
+		n.ask(now, &wire.RouteRequest{})
 	}
 	if isDue(n.riseAt, now) {
 		n.riseAt = time.Time{}

@@ -192,12 +192,16 @@ func (n *neighbour) receiveUpdate(now time.Time, t *wire.Update) {
 		n.budget.dropped.Filtered++
 		n.refuse(now, p, u)
 		return
-	case !n.canHop(t.NextHop) || !n.mayStore(now, p, t.RouterID):
+	case !n.mayStore(now, p, t):
 		n.budget.dropped.Routes++
 		n.refuse(now, p, u)
 		return
 	}
-	e.entry(k).receive(now, n, t, verdict, extra)
+	if p == nil {
+		p = e.entry(k)
+		e.budgets.found(p, n.budget)
+	}
+	p.receive(now, n, t, verdict, extra)
 }
 
 // repeats takes an Update that says what is known, as nearly all do: nothing is to
