@@ -26,18 +26,28 @@ type variant struct {
 }
 
 const (
-	// "Plain within 3 s, in every chain."
+	keySHA256  = "hmac-sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+	keyBLAKE2s = "blake2s128:202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
+
+	// "Plain within 3 s, MAC within 5 s, in every chain."
 	plainWithin = 3 * time.Second
+	macWithin   = 5 * time.Second
 )
 
 var short = []string{"ours P ours", "P ours P"}
 
 var variants = []variant{
 	{"plain", peers, patterns, noIPv4, func(*node) {}, plainWithin},
+	{"MAC-HMAC-SHA256", peers, patterns, noIPv4, withKeys(keySHA256), macWithin},
+	{"MAC-BLAKE2s", peers, short, noIPv4, withKeys(keyBLAKE2s), macWithin},
 	{"IPv4", peers, short, ae1, func(*node) {}, plainWithin},
 	// bird 2.0.12 has no IPv4 via IPv6, and no timestamps.
 	{"IPv4-via-IPv6", peers[:1], short, viaIPv6, func(*node) {}, plainWithin},
 	{"tunnel", peers, short, noIPv4, func(n *node) { n.config.Kind = "tunnel" }, plainWithin},
+}
+
+func withKeys(keys ...string) func(*node) {
+	return func(n *node) { n.config.Keys = keys }
 }
 
 // Every variant in every chain: all learn all in time, the kernels have it, the
