@@ -3,6 +3,8 @@ package babel
 import (
 	"math"
 	"time"
+
+	"re6st/babel/wire"
 )
 
 const (
@@ -15,6 +17,10 @@ const (
 	// costUnmeasured is a tunnel's as long as its RTT is not known.
 	costUnmeasured = 96
 	lossFactorMax  = 4
+	// costTunnelLoss is what loss costs at least, as if the tunnel cost so much
+	// without: to a short one, too, a lost packet is a long delay. A second miss
+	// of 16 is news then.
+	costTunnelLoss = 96
 	// lossShare of the nominal cost is what each of the last 16 Hellos that was
 	// missed adds on a wired link. It tells a good link from an equal one that
 	// loses a tenth within seconds, and a single miss is no news to anyone else.
@@ -55,7 +61,7 @@ func (n *neighbour) rxcost() uint16 {
 	case Tunnel:
 		cost = nominal * n.lossFactor()
 	default:
-		cost = nominal * (1 + float64(historyMax-n.heard16())/lossShare)
+		cost = nominal * (1 + float64(n.missed16())/lossShare)
 	}
 	if n.link.Kind != Wireless && !n.isHeard() {
 		return Infinity
@@ -87,20 +93,22 @@ func (n *neighbour) isHeard() bool {
 	return isFirst || n.suspect.isInDoubt()
 }
 
-// lossFactor is 1 without loss.
+// lossFactor is 1 without loss. It is squared: what loses a tenth is worse for
+// most traffic than a way that is a tenth longer.
 func (n *neighbour) lossFactor() float64 {
-	return min(historyMax/float64(max(n.heard16(), 1)), lossFactorMax)
+	heard := historyMax / float64(max(historyMax-n.missed16(), 1))
+	return min(heard*heard, lossFactorMax)
 }
 
-// heard16 is of the better one of the histories that have begun.
-func (n *neighbour) heard16() int {
-	heard := 0
+// missed16 is of the better one of the histories that have begun.
+func (n *neighbour) missed16() int {
+	missed := historyMax
 	for _, h := range []*history{&n.multicast, &n.unicast} {
 		if h.isBegun {
-			heard = max(heard, h.heard16())
+			missed = min(missed, h.missed16())
 		}
 	}
-	return heard
+	return missed
 }
 
 // linkCost is section 3.4.3: infinite when either side does not hear the other.
@@ -115,7 +123,8 @@ func (n *neighbour) linkCost() uint16 {
 	case Tunnel:
 		// txcost is nominal times the loss that the neighbour sees.
 		loss := float64(rx) / nominal * min(max(float64(tx)/nominal, 1), lossFactorMax)
-		cost = n.tunnelCost() * loss
+		base := n.tunnelCost()
+		cost = max(base*loss, base+costTunnelLoss*(loss-1))
 	case Wireless:
 		// max(txcost, 256) * rxcost / 256 (appendix A.2.2), which the cost of the
 		// RTT is added to.
@@ -177,6 +186,7 @@ func (n *neighbour) reckon(now time.Time) {
 		n.link.helloSoon(now)
 		n.rxsaid = rx
 	}
+	n.noteLoss(now)
 	if cost != Infinity && was != Infinity {
 		delta := max(cost, was) - min(cost, was)
 		if int(delta) <= max(int(was)/16, 1) {
@@ -194,6 +204,31 @@ func (n *neighbour) reckon(now time.Time) {
 	n.setCost(now, cost)
 }
 
+// noteLoss is for a Hello that one of the two sides missed. The other side learns
+// it at once, as it may be the one that should leave the link; and smoothing, which
+// is against noise, has nothing to do with it.
+func (n *neighbour) noteLoss(now time.Time) {
+	rx, tx := n.rxcost(), n.txcost
+	if rx == Infinity || tx == Infinity || n.link.Kind == Wireless {
+		return
+	}
+	if rx > n.rxsaid {
+		n.rxsaid = rx
+		n.ask(now, &wire.IHU{RxCost: rx, Interval: wire.IntervalOf(ihuEvery * n.link.HelloInterval), Address: n.addr})
+	}
+	if n.isReachable() && (rx > n.rxseen || tx > n.txseen) {
+		n.forgetSmoothing()
+	}
+	n.rxseen, n.txseen = rx, tx
+}
+
+// forgetSmoothing makes the next metric of each route count at once.
+func (n *neighbour) forgetSmoothing() {
+	for _, r := range n.learnt() {
+		r.set(smooth, false)
+	}
+}
+
 // SetExtraCost adds to the cost of a link: to drain it, or as a penalty.
 func (e *Engine) SetExtraCost(now time.Time, index int, cost uint16) {
 	l := e.link(index)
@@ -202,9 +237,7 @@ func (e *Engine) SetExtraCost(now time.Time, index int, cost uint16) {
 	}
 	l.ExtraCost = cost
 	for _, n := range l.neighbours {
-		for _, r := range n.learnt() {
-			r.set(smooth, false) // an order is no noise
-		}
+		n.forgetSmoothing() // an order is no noise
 		n.setCost(now, n.linkCost())
 	}
 }

@@ -9,7 +9,8 @@ import (
 // Hello, the latest in the top bit.
 type history struct {
 	bits     uint16
-	length   uint8 // bits that mean something, at most 16
+	outage   uint16 // bits that count as no loss
+	length   uint8  // bits that mean something, at most 16
 	expected uint16
 	isBegun  bool
 	interval time.Duration
@@ -29,9 +30,11 @@ func (h *history) hear(now time.Time, seqno uint16, interval time.Duration) bool
 		return false
 	case d < 0: // the sender made its interval longer: undo
 		h.bits <<= -d
+		h.outage <<= -d
 		h.length -= min(h.length, uint8(-d))
 	case d > 0: // shorter, or some were lost: fast-forward
 		h.bits >>= d
+		h.outage >>= d
 		h.length = min(h.length+uint8(d), historyMax)
 	}
 	h.push(true)
@@ -57,6 +60,7 @@ func (h *history) miss(now time.Time) {
 
 func (h *history) push(heard bool) {
 	h.bits >>= 1
+	h.outage >>= 1
 	if heard {
 		h.bits |= 0x8000
 	}
@@ -69,6 +73,21 @@ func (h *history) heardOf(n int) int { return bits.OnesCount16(h.bits >> (16 - n
 // isGood is 2-out-of-3 (appendix A.2.1).
 func (h *history) isGood() bool { return h.heardOf(3) >= 2 }
 
-// heard16 counts the ones among 16; what was before the first Hello counts as
-// heard, so that a new link is not a bad one.
-func (h *history) heard16() int { return bits.OnesCount16(h.bits) + historyMax - int(h.length) }
+// outageMin is how many misses in a row are more than loss.
+const outageMin = 4
+
+// excuse is called with the first Hello after the link was down: a long run of
+// misses before it was an outage. That is over, and must not make the link that has
+// healed look like one that loses packets.
+func (h *history) excuse() {
+	run := bits.LeadingZeros16(h.bits << 1)
+	if run = min(run, int(h.length)-1); run >= outageMin {
+		h.outage |= (1<<run - 1) << (historyMax - 1 - run)
+	}
+}
+
+// missed16 counts the misses among the last 16, of those since the first Hello.
+func (h *history) missed16() int {
+	since := ^uint16(0) << (historyMax - h.length)
+	return bits.OnesCount16(^h.bits & since &^ h.outage)
+}

@@ -19,8 +19,8 @@ const (
 
 	// Urgent is within 0.2 s (appendix B). Here it is what lets the changes that
 	// one event makes travel together.
-	urgentMin = 5 * time.Millisecond
-	urgentMax = 25 * time.Millisecond
+	urgentMin = 2 * time.Millisecond
+	urgentMax = 10 * time.Millisecond
 	// A triggered update that is not urgent.
 	lazyMin = 200 * time.Millisecond
 	lazyMax = 500 * time.Millisecond

@@ -27,6 +27,8 @@ type neighbour struct {
 	txUntil   time.Time // when the IHU is worth nothing any more
 	cost      uint16    // as routes have it: damped, extra cost included
 	rxsaid    uint16    // rxcost of the last IHU sent
+	rxseen    uint16    // rxcost and txcost when loss was last looked for
+	txseen    uint16
 	ihuBy     time.Time // when we promised the next
 	ihuFirst  int       // further Hellos that all carry one
 
@@ -146,6 +148,9 @@ func (n *neighbour) hello(now time.Time, t *wire.Hello) *neighbour {
 	}
 	// After misses a single Hello is not two of three; but whoever speaks lives.
 	n.suspect = suspicion{vouched: n.isReachable()}
+	if !n.isReachable() {
+		h.excuse()
+	}
 	if !n.isReachable() && n.multicast.heardOf(2)+n.unicast.heardOf(2) == 1 {
 		// It has just come, or come back: let it hear us at once.
 		n.ihuFirst = max(n.ihuFirst, 3)

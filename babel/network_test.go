@@ -43,7 +43,7 @@ func TestC062_NoLoopsAndShortestPaths(t *testing.T) {
 				for _, c := range w.cables {
 					c.isCut, c.loss = false, 0
 				}
-				w.run(3 * time.Minute)
+				w.run(6 * time.Minute) // a periodic dump tells what was no news
 				if !w.allReach() {
 					t.Error("not every pair is connected after healing")
 				}

@@ -66,7 +66,7 @@ func (n *neighbour) state() NeighbourState {
 		RxCost: n.rxcost(), TxCost: n.txcost, Cost: n.cost, Routes: len(n.routes),
 		Dropped: n.budget.dropped,
 		Since:   n.since, Heard: n.heard,
-		Loss: 1 - float64(n.heard16())/historyMax,
+		Loss: float64(n.missed16()) / historyMax,
 	}
 	if n.rtt.isKnown {
 		s.RTT = max(time.Duration(n.rtt.ms*float64(time.Millisecond)), time.Microsecond)

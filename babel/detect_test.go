@@ -1,0 +1,244 @@
+package babel
+
+import (
+	"testing"
+	"time"
+)
+
+// How long packets are lost when a link is cut, over many seeds: "to beat" 4 to 7
+// and 12, in virtual time.
+
+// diamond is a source and a destination with two ways between them.
+func (w *world) diamond(kind Kind, hello time.Duration) (from, to *node) {
+	for range 4 {
+		w.add()
+	}
+	n := w.nodes
+	for _, x := range [][2]int{{0, 1}, {1, 3}, {0, 2}, {2, 3}} {
+		w.connectAt(kind, hello, n[x[0]], n[x[1]])
+	}
+	return n[0], n[3]
+}
+
+// ring is six nodes; the ends are next to each other, so that the other way is
+// the long one.
+func (w *world) ring(kind Kind, hello time.Duration) (from, to *node) {
+	for range 6 {
+		w.add()
+	}
+	for i, n := range w.nodes {
+		w.connectAt(kind, hello, n, w.nodes[(i+1)%6])
+	}
+	return w.nodes[0], w.nodes[2]
+}
+
+func (w *world) connectAt(kind Kind, hello time.Duration, a, b *node) *cable {
+	c := w.connect(kind, time.Millisecond, a, b)
+	c.hello = hello
+	for _, e := range c.ends {
+		e.n.up(e.index)
+		e.n.drain()
+	}
+	return c
+}
+
+// first is the cable by which the source reaches the destination.
+func (w *world) first(from, to *node) *cable { return w.between(from, keyOf(to.prefix, nowhere)) }
+
+// outage is for how long there is no way there and back, until there has been one
+// for a while.
+func (w *world) outage(from, to *node) (total time.Duration) {
+	const step, calm = 5 * time.Millisecond, 3 * time.Second
+	for good := time.Duration(0); good < calm; {
+		w.run(step)
+		if w.reaches(from, to) && w.reaches(to, from) {
+			good += step
+			continue
+		}
+		good = 0
+		if total += step; total > 2*time.Minute {
+			w.Fatalf("%v: no way after %v", w.now.Sub(epoch), total)
+		}
+	}
+	return total
+}
+
+type shape struct {
+	name string
+	make func(w *world, kind Kind, hello time.Duration) (from, to *node)
+}
+
+var shapes = []shape{{"diamond", (*world).diamond}, {"ring of 6", (*world).ring}}
+
+// measure cuts in many worlds, each at another moment, and says how long packets
+// were lost.
+func measure(t *testing.T, s shape, kind Kind, hello time.Duration, cut func(w *world, c *cable)) []time.Duration {
+	t.Helper()
+	var all []time.Duration
+	for seed := range uint64(40) {
+		w := newWorld(t, seed)
+		from, to := s.make(w, kind, hello)
+		w.run(40*time.Second + time.Duration(w.rand.Int64N(int64(max(hello, 4*time.Second)))))
+		if !w.allReach() {
+			t.Fatalf("%s seed %d: not connected before the cut", s.name, seed)
+		}
+		cut(w, w.first(from, to))
+		all = append(all, w.outage(from, to))
+	}
+	t.Logf("%v, %s, Hello %v: %s", kind, s.name, hello, spread(all))
+	return all
+}
+
+func wantWithin(t *testing.T, all []time.Duration, mid, most time.Duration) {
+	t.Helper()
+	for _, d := range all {
+		if d > most {
+			t.Errorf("%v, want at most %v", d, most)
+		}
+	}
+	if m := median(all); m > mid {
+		t.Errorf("median %v, want at most %v", m, mid)
+	}
+}
+
+func TestBeat4_Beat5_SilentCut(t *testing.T) {
+	for _, v := range []struct{ hello, median, maximum time.Duration }{
+		{0, 8500 * time.Millisecond, 10800 * time.Millisecond},
+		{time.Second, 2500 * time.Millisecond, 3 * time.Second},
+		{200 * time.Millisecond, 550 * time.Millisecond, 750 * time.Millisecond},
+	} {
+		for _, kind := range []Kind{Wired, Tunnel} {
+			for _, s := range shapes {
+				all := measure(t, s, kind, v.hello, func(_ *world, c *cable) { c.isCut = true })
+				wantWithin(t, all, v.median, v.maximum)
+			}
+		}
+	}
+}
+
+// Carrier loss: the interface is gone at both ends.
+func TestBeat6_CarrierLoss(t *testing.T) {
+	for _, kind := range []Kind{Wired, Tunnel} {
+		for i, most := range []time.Duration{300 * time.Millisecond, 500 * time.Millisecond} {
+			all := measure(t, shapes[i], kind, 0, func(w *world, c *cable) { w.remove(c) })
+			wantWithin(t, all, most, most)
+		}
+	}
+}
+
+// Carrier loss that only one end notices.
+func TestBeat6_CarrierLossAtOneEnd(t *testing.T) {
+	for _, kind := range []Kind{Wired, Tunnel} {
+		for _, s := range shapes {
+			all := measure(t, s, kind, 0, func(_ *world, c *cable) {
+				e := c.ends[0]
+				c.ends = c.ends[1:]
+				delete(e.n.ports, e.index)
+				e.n.engine.InterfaceDown(e.n.w.now, e.index)
+				e.n.drain()
+			})
+			wantWithin(t, all, 8500*time.Millisecond, 10800*time.Millisecond)
+		}
+	}
+}
+
+// Healing loses nothing, and the direct way is back within three seconds, be the
+// interface up again or the silence over.
+func TestBeat7_Heal(t *testing.T) {
+	for _, kind := range []Kind{Wired, Tunnel} {
+		for _, isSilent := range []bool{true, false} {
+			var all []time.Duration
+			for seed := range uint64(40) {
+				w := newWorld(t, seed)
+				from, to := w.ring(kind, 0)
+				near := w.nodes[1]
+				w.run(40 * time.Second)
+				c := from.ports[1]
+				ends := c.ends
+				if isSilent {
+					c.isCut = true
+				} else {
+					w.remove(c)
+				}
+				w.run(20*time.Second + time.Duration(w.rand.IntN(8000))*time.Millisecond)
+				if !w.allReach() {
+					t.Fatal("not connected after the cut")
+				}
+				c.isCut = false
+				if !isSilent {
+					c = w.connect(kind, time.Millisecond, ends[0].n, ends[1].n)
+				}
+				began := w.now
+				for !(from.hop(keyOf(near.prefix, nowhere)) == near && near.hop(keyOf(from.prefix, nowhere)) == from) {
+					w.run(5 * time.Millisecond)
+					if !w.reaches(from, to) || !w.reaches(to, from) || !w.allReach() {
+						t.Fatalf("%v: packets are lost while it heals", kind)
+					}
+					if w.now.Sub(began) > time.Minute {
+						t.Fatal("the direct way never came back")
+					}
+				}
+				all = append(all, w.now.Sub(began))
+				for range 1000 {
+					w.run(5 * time.Millisecond)
+					if !w.allReach() {
+						t.Fatalf("%v: packets are lost after it healed", kind)
+					}
+				}
+			}
+			t.Logf("%v, silent %v: direct way back: %s", kind, isSilent, spread(all))
+			wantWithin(t, all, 3*time.Second, 3*time.Second)
+		}
+	}
+}
+
+// A tenth of the packets on the link in use is lost, either way, with Hellos each
+// second. The way without loss is taken, and kept.
+func TestBeat12_LossyLinkIsLeft(t *testing.T) {
+	for _, kind := range []Kind{Wired, Tunnel} {
+		var all []time.Duration
+		worst := 0.0
+		late := 0
+		const seeds = 60
+		for seed := range uint64(seeds) {
+			w := newWorld(t, seed)
+			from, to := w.diamond(kind, time.Second)
+			w.run(40 * time.Second)
+			lossy := w.first(from, to)
+			lossy.loss = 0.1
+			k, back := keyOf(to.prefix, nowhere), keyOf(from.prefix, nowhere)
+			left, lost := time.Duration(0), 0.0
+			began := w.now
+			const steps = 9000
+			for range steps {
+				w.run(10 * time.Millisecond)
+				pass := 1.0
+				for _, path := range []struct {
+					from, to *node
+					k        key
+				}{{from, to, k}, {to, from, back}} {
+					for n := path.from; n != path.to; {
+						next := n.hop(path.k)
+						if next == nil {
+							pass = 0
+							break
+						}
+						pass *= 1 - w.between(n, path.k).loss
+						n = next
+					}
+				}
+				lost += 1 - pass
+				if pass < 1 {
+					left = w.now.Sub(began)
+				}
+			}
+			all = append(all, left)
+			worst = max(worst, lost/steps)
+			if left > 15*time.Second {
+				late++
+			}
+			w.loops = 0
+		}
+		t.Logf("%v: left for good after: %s; %d of %d later than 15 s; worst loss %.1f %%", kind, spread(all), late, seeds, 100*worst)
+	}
+}
