@@ -164,15 +164,11 @@ func (l *link) forgetFlights(n *neighbour) {
 }
 
 // await remembers a packet that may have to be sent again.
-func (l *link) await(now time.Time, j *job, sent []*entry, opaque uint16, asked []*neighbour, copies int) {
-	if len(sent) == 0 || len(asked) == 0 && copies == 0 || len(l.flights) >= flightsMax {
+func (l *link) await(now time.Time, f *flight) {
+	if len(f.entries) == 0 || len(f.awaited) == 0 && f.copies == 0 || len(l.flights) >= flightsMax {
 		return
 	}
-	f := &flight{
-		opaque: opaque, entries: sent, class: j.class, tries: j.tries + 1, sent: now,
-		awaited: slices.Clone(asked), copies: copies,
-	}
-	if len(asked) > 0 {
+	if len(f.awaited) > 0 {
 		f.resendAt = now.Add(l.ackWait(f))
 	} else {
 		f.resendAt = now.Add(copyInterval + l.e.between(0, copyInterval/2))

@@ -67,11 +67,31 @@ func (l *link) beginTrigger(now time.Time) {
 		if len(entries) == 0 {
 			continue
 		}
-		j := &job{entries: entries, class: class(c), asks: true}
-		if j.class == urgentNews || len(entries) <= bulk {
-			j.copies = l.copies() - 1
-		}
-		l.addJob(j)
+		l.addFresh(class(c), entries)
+	}
+}
+
+// isFresh: news that was not sent before.
+func (j *job) isFresh() bool { return j.tries == 0 && j.class != periodic }
+
+// addFresh adds news to what of its kind is still waiting. A link on which nothing
+// leaves any more must not make that long: each entry is there once.
+func (l *link) addFresh(c class, entries []*entry) {
+	at := slices.IndexFunc(l.jobs, func(j *job) bool { return j.isFresh() && j.class == c })
+	if at < 0 {
+		l.addJob(&job{class: c, asks: true})
+		at = slices.IndexFunc(l.jobs, func(j *job) bool { return j.isFresh() && j.class == c })
+	}
+	j := l.jobs[at]
+	j.entries = append(j.entries, entries...)
+	if len(j.entries) > 2*l.e.entries.count+bulk {
+		j.entries = slices.DeleteFunc(j.entries, (*entry).isGone)
+		slices.SortFunc(j.entries, compareEntries)
+		j.entries = slices.Compact(j.entries)
+	}
+	j.copies = 0
+	if c == urgentNews || len(j.entries) <= bulk {
+		j.copies = l.copies() - 1
 	}
 }
 
@@ -154,36 +174,58 @@ func (l *link) transmitJobs(now time.Time, group *batch) {
 	}
 }
 
-// transmitSome puts as much of a job as fits into one packet.
+// transmitSome puts as much of a job as fits into one packet, and of the news
+// after it if there is room.
 func (l *link) transmitSome(now time.Time, b *batch, j *job) {
 	u, ok := l.next(now, j)
-	if !ok {
+	if !ok && l.following(j) == nil {
 		return
 	}
-	asked, copies := j.asked, j.copies
+	asked, hasOthers := j.asked, true
 	if j.asks {
-		var hasOthers bool
-		if asked, hasOthers = l.audience(now); !hasOthers {
-			copies = 0
-		}
+		asked, hasOthers = l.audience(now)
 	}
 	if len(l.flights) >= flightsMax {
 		asked = nil
 	}
-	var opaque uint16
+	f := &flight{class: j.class, tries: j.tries + 1, sent: now, awaited: slices.Clone(asked)}
 	if len(asked) > 0 {
-		opaque = l.nextOpaque()
-		b.add(&wire.AckRequest{Opaque: opaque, Interval: wire.IntervalOf(ackInterval)})
+		f.opaque = l.nextOpaque()
+		b.add(&wire.AckRequest{Opaque: f.opaque, Interval: wire.IntervalOf(ackInterval)})
 	}
-	var sent []*entry
-	for ; ok && b.enc.AddUpdate(&u); u, ok = l.next(now, j) {
-		l.counters.updatesOut++
-		if len(asked) > 0 || copies > 0 {
-			sent = append(sent, j.entries[0])
+	for {
+		if hasOthers {
+			f.copies = max(f.copies, j.copies)
 		}
-		j.entries = j.entries[1:]
+		for ; ok && b.enc.AddUpdate(&u); u, ok = l.next(now, j) {
+			l.counters.updatesOut++
+			if len(asked) > 0 || f.copies > 0 {
+				f.entries = append(f.entries, j.entries[0])
+			}
+			j.entries = j.entries[1:]
+		}
+		next := l.following(j)
+		if ok || next == nil {
+			break // the packet is full, or there is no more
+		}
+		j = next
+		u, ok = l.next(now, j)
 	}
-	l.await(now, j, sent, opaque, asked, copies)
+	l.await(now, f)
+}
+
+// following is more news, after that of the job.
+func (l *link) following(j *job) *job {
+	if !j.isFresh() {
+		return nil
+	}
+	at := slices.Index(l.jobs, j)
+	for _, next := range l.jobs[at+1:] {
+		if next.isFresh() {
+			return next
+		}
+	}
+	return nil
 }
 
 // nextOpaque leaves zero to the probes.
