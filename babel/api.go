@@ -172,7 +172,8 @@ type RouteChange struct {
 	Delete bool
 }
 
-// Packet is a datagram to send. It is complete after Stamp.
+// Packet is a datagram to send. It is complete after Stamp. It is the caller's, as
+// long as the caller likes: the engine has no other use for its Data.
 type Packet struct {
 	Interface int
 	Dst       netip.Addr // multicast group or neighbour

@@ -110,7 +110,7 @@ func (l *link) answer(dst netip.Addr, v mac.Verdict) {
 	if v.Challenge != nil {
 		b.add(&wire.ChallengeRequest{Nonce: v.Challenge})
 	}
-	b.flush()
+	b.end()
 	packets := l.e.out.Packets
 	last := len(packets) - 1
 	p := packets[last]

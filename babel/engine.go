@@ -32,6 +32,7 @@ type Engine struct {
 	out        Output
 	deferred   []deferred
 	decoder    wire.Decoder
+	batches    []*batch // that nobody uses now
 }
 
 const (
@@ -95,6 +96,9 @@ func (e *Engine) Deadline() time.Time {
 // Output drains the effects. They are the caller's, the Data of packets included:
 // the engine never looks at them again.
 func (e *Engine) Output() Output {
+	if len(e.changed) > cap(e.out.Routes) {
+		e.out.Routes = make([]RouteChange, 0, len(e.changed))
+	}
 	for _, p := range e.changed {
 		p.unmark(changed)
 		p.install(&e.out)

@@ -57,7 +57,7 @@ func (l *link) addHello(now time.Time, b *batch) {
 	promise := interval - l.e.between(0, interval/16+1)
 	hello := l.hello(now)
 	hello.Interval = wire.IntervalOf(promise)
-	b.add(&hello)
+	b.enc.AddHello(&hello) // it comes first, and fits
 	l.counters.hellosOut++
 	next := promise
 	if isRest := l.addIHUs(now, b); isRest {
@@ -92,7 +92,8 @@ func (l *link) addIHUs(now time.Time, b *batch) (isRest bool) {
 			l.ihuNext = (l.ihuNext + i) % len(all)
 			return true
 		}
-		b.add(&ihu)
+		b.flush()
+		b.enc.AddIHU(&ihu)
 		n.saidIHU(now)
 	}
 	return false
@@ -128,14 +129,14 @@ func (n *neighbour) sayHello(now time.Time) {
 	n.helloSeqno++
 	hello := wire.Hello{Unicast: true, Seqno: n.helloSeqno, Interval: wire.IntervalOf(promise), Timestamp: l.stamp(now)}
 	b := l.newBatch(n.addr)
-	b.add(&hello)
+	b.enc.AddHello(&hello) // it comes first, and fits
 	l.counters.unicastHellos++
 	if n.owesIHU(now) {
 		ihu := n.newIHU(now)
-		b.add(&ihu)
+		b.enc.AddIHU(&ihu)
 		n.saidIHU(now)
 	}
-	b.flush()
+	b.end()
 }
 
 // helloSoon makes the next Hello, with IHUs, urgent: two more follow in haste. Many

@@ -119,7 +119,7 @@ func (in *inbound) acknowledge() {
 	for _, opaque := range in.acks {
 		b.add(&wire.Ack{Opaque: opaque})
 	}
-	b.flush()
+	b.end()
 }
 
 // sample looks at the timestamps together: a sample needs both (RFC 9616, section

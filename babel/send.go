@@ -136,7 +136,7 @@ func (l *link) transmit(now time.Time) {
 		defer l.transmitUnicast(now)
 	}
 	l.transmitJobs(now, b)
-	b.flush()
+	b.end()
 }
 
 func (l *link) transmitUnicast(now time.Time) {
@@ -150,10 +150,13 @@ func (l *link) transmitUnicast(now time.Time) {
 		}
 		for _, p := range n.replies {
 			u := l.updateOf(now, p)
-			b.add(&u)
+			if !b.enc.AddUpdate(&u) {
+				b.flush()
+				b.enc.AddUpdate(&u)
+			}
 		}
 		n.asks, n.replies = nil, nil
-		b.flush()
+		b.end()
 	}
 }
 
@@ -170,7 +173,11 @@ func (l *link) transmitJobs(now time.Time, group *batch) {
 			b = l.newBatch(j.to.addr)
 		}
 		l.transmitSome(now, b, j)
-		b.flush()
+		if b != group {
+			b.end()
+		} else {
+			b.flush()
+		}
 	}
 }
 
@@ -252,7 +259,7 @@ func (l *link) next(now time.Time, j *job) (wire.Update, bool) {
 func (l *link) sendNow(dst netip.Addr, tlv wire.TLV) {
 	b := l.newBatch(dst)
 	b.add(tlv)
-	b.flush()
+	b.end()
 }
 
 // batch makes packets for one destination out of TLVs.
@@ -263,9 +270,24 @@ type batch struct {
 }
 
 func (l *link) newBatch(dst netip.Addr) *batch {
-	b := &batch{l, dst, wire.NewEncoder(l.packetMax())}
+	e := l.e
+	if len(e.batches) == 0 {
+		e.batches = append(e.batches, &batch{enc: wire.NewEncoder(0)})
+	}
+	last := len(e.batches) - 1
+	b := e.batches[last]
+	e.batches = e.batches[:last]
+	b.l, b.dst = l, dst
+	b.enc.Limit(l.packetMax())
 	b.enc.Spare(l.reserved)
 	return b
+}
+
+// end is the last flush: its memory serves another batch.
+func (b *batch) end() {
+	b.flush()
+	b.l.e.batches = append(b.l.e.batches, b)
+	b.l = nil
 }
 
 // packetMax is what the TLVs of a packet may fill: the link's MTU, "but not less
@@ -286,13 +308,13 @@ func (b *batch) flush() {
 	if b.enc.IsEmpty() {
 		return
 	}
-	data := b.enc.Bytes()
+	stampAt := b.enc.StampAt()
+	data := b.enc.Take()
 	b.l.counters.packetsOut++
 	b.l.counters.bytesOut += uint64(len(data) + b.l.reserved)
 	b.l.e.out.Packets = append(b.l.e.out.Packets, Packet{
-		Interface: b.l.Index, Dst: b.dst, Data: data, stampAt: b.enc.StampAt(), seal: b.l.newSeal(len(data)),
+		Interface: b.l.Index, Dst: b.dst, Data: data, stampAt: stampAt, seal: b.l.newSeal(len(data)),
 	})
-	b.enc.Reset()
 }
 
 func (e *Engine) groupAddr() netip.Addr { return wire.Group() }
@@ -307,8 +329,8 @@ func (l *link) sayFarewell(now time.Time) {
 		b := l.newBatch(l.e.groupAddr())
 		hello := l.hello(now)
 		hello.Interval = wire.IntervalOf(0)
-		b.add(&hello)
+		b.enc.AddHello(&hello)
 		b.add(&wire.Update{Interval: wire.IntervalOf(l.UpdateInterval), Metric: Infinity})
-		b.flush()
+		b.end()
 	}
 }

@@ -6,9 +6,10 @@ import "net/netip"
 // fit; the state of the compression is that of the packet. It allocates nothing
 // but the packets themselves.
 type Encoder struct {
-	buf   []byte // nil without TLVs
-	limit int
-	spare int
+	buf    []byte // nil without TLVs
+	memory []byte // of a packet that was taken as a copy
+	limit  int
+	spare  int
 	said
 	stampAt int
 }
@@ -33,6 +34,19 @@ const slack = 64
 func NewEncoder(limit int) *Encoder {
 	return &Encoder{limit: limit}
 }
+
+// Take ends the packet like Bytes and Reset, but gives a copy of no more than its
+// own size, and Spare; the next packet is written where this one was.
+func (e *Encoder) Take() []byte {
+	b := e.Bytes()
+	packet := append(make([]byte, 0, len(b)+e.spare), b...)
+	e.memory = b[:0]
+	e.Reset()
+	return packet
+}
+
+// Limit changes the size of the packets that begin from here on.
+func (e *Encoder) Limit(limit int) { e.limit = limit }
 
 // Spare makes room for octets that others append to the packets.
 func (e *Encoder) Spare(octets int) { e.spare = octets }
@@ -62,7 +76,10 @@ func (e *Encoder) StampAt() int { return e.stampAt }
 
 func (e *Encoder) begin() {
 	if e.buf == nil {
-		e.buf = make([]byte, HeaderLen, e.limit+max(e.spare, slack))
+		if size := e.limit + max(e.spare, slack); cap(e.memory) < size {
+			e.memory = make([]byte, 0, size)
+		}
+		e.buf, e.memory = e.memory[:HeaderLen], nil
 		e.buf[0], e.buf[1] = magic, Version
 	}
 }
