@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +48,12 @@ func babelCommand() *cobra.Command {
 			if o.Log, err = logger(c, f.level); err != nil {
 				return err
 			}
+			if f.keyFile != "" {
+				hangup := make(chan os.Signal, 1)
+				signal.Notify(hangup, syscall.SIGHUP)
+				defer signal.Stop(hangup)
+				o.Rekey, o.ReadKeys = hangup, f.readKeys
+			}
 			return router.Run(c.Context(), o)
 		},
 	}
@@ -74,7 +83,7 @@ func (f *babelFlags) bind(c *cobra.Command) {
 	s.DurationVar(&f.o.UpdateInterval, "update-interval", 0, "time between full updates (default 4 Hello intervals; on tunnels, where changes are acknowledged, 300s)")
 	s.BoolVar(&f.o.RTT, "rtt", false, "let the cost follow the round-trip time on every link (RFC 9616); on tunnels it does always")
 	s.StringArrayVar(&f.keys, "mac-key", nil, "sign packets, and accept only signed ones (RFC 8967): `ALG:HEX`, ALG hmac-sha256 or blake2s128; repeatable. Other users of this host see it in the list of processes: prefer --mac-key-file")
-	s.StringVar(&f.keyFile, "mac-key-file", "", "`FILE` of mode 600 with a key in each line, as for --mac-key")
+	s.StringVar(&f.keyFile, "mac-key-file", "", "`FILE` of mode 600 with a key in each line, as for --mac-key; SIGHUP has it read again")
 	s.BoolVar(&f.o.AcceptUnsigned, "mac-accept-unsigned", false, "accept unsigned packets as well, while keys are brought to all routers")
 	s.StringVar(&f.table, "table", "main", "`NUMBER` of the routing table")
 	s.StringVar(&f.routerID, "router-id", "", "router-id, 8 bytes in hexadecimal (default: drawn once, kept in the state directory)")
@@ -96,7 +105,7 @@ func (f *babelFlags) options() (router.Options, error) {
 		return o, err
 	}
 	o.Announce = append(o.Announce, from...)
-	if err := f.addKeys(&o); err != nil {
+	if o.Keys, err = f.readKeys(); err != nil {
 		return o, err
 	}
 	if o.Table, err = router.ParseTable(f.table); err != nil {
@@ -110,17 +119,17 @@ func (f *babelFlags) options() (router.Options, error) {
 	return o, o.Check()
 }
 
-// addKeys reads those of the command line and of the file.
-func (f *babelFlags) addKeys(o *router.Options) (err error) {
-	if o.Keys, err = parseAll("mac-key", f.keys, router.ParseKey); err != nil || f.keyFile == "" {
-		return err
+// readKeys takes those of the command line and of the file.
+func (f *babelFlags) readKeys() ([]router.Key, error) {
+	keys, err := parseAll("mac-key", f.keys, router.ParseKey)
+	if err != nil || f.keyFile == "" {
+		return keys, err
 	}
 	more, err := router.ReadKeys(f.keyFile)
 	if err != nil {
-		return fmt.Errorf("--mac-key-file: %w", err)
+		return nil, fmt.Errorf("--mac-key-file: %w", err)
 	}
-	o.Keys = append(o.Keys, more...)
-	return nil
+	return append(keys, more...), nil
 }
 
 func parseAll[T any](flag string, texts []string, parse func(string) (T, error)) ([]T, error) {

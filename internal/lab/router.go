@@ -48,6 +48,7 @@ type program interface {
 	Name() string
 	// command writes the configuration and returns what to run.
 	command(h *Host, c RouterConfig) ([]string, error)
+	reload(h *Host, p *Proc) error
 	ready(h *Host) error
 	neighbours(h *Host) ([]RouterNeighbour, error)
 	routes(h *Host) ([]RouterRoute, error)
@@ -147,7 +148,21 @@ func (r *Router) Launch() {
 	if err != nil {
 		r.Host.Lab.TB.Fatalf("configuring %s on %s: %v", r.Name(), r.Host.Name, err)
 	}
+	for _, socket := range []string{babeld{}.socket(r.Host), bird{}.socket(r.Host)} {
+		_ = os.Remove(socket) // what a killed one has left would keep the new one from listening
+	}
 	r.Proc = r.Host.Start(r.Name(), args...)
+}
+
+// Reload brings a change of the configuration's keys to the running program.
+func (r *Router) Reload() error {
+	if _, err := r.command(r.Host, r.Config); err != nil {
+		return fmt.Errorf("configuring %v: %w", r, err)
+	}
+	if err := r.reload(r.Host, r.Proc); err != nil {
+		return fmt.Errorf("reloading %v: %w", r, err)
+	}
+	return nil
 }
 
 // Stop ends the program in an orderly way.

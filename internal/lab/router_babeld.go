@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -49,8 +50,6 @@ func (p babeld) command(h *Host, c RouterConfig) ([]string, error) {
 	p.announce(h, c, line)
 	line("redistribute local deny")
 	line("redistribute deny")
-	// What a killed one has left would keep the new one from listening.
-	os.Remove(p.socket(h))
 	path := h.Path("babeld.conf")
 	return []string{"babeld", "-c", path}, os.WriteFile(path, []byte(b.String()), 0o600)
 }
@@ -133,6 +132,10 @@ func babeldAnswer(lines *bufio.Scanner) ([]string, error) {
 		}
 	}
 	return nil, fmt.Errorf("babeld closed in the middle of an answer: %w", lines.Err())
+}
+
+func (babeld) reload(*Host, *Proc) error {
+	return errors.New("babeld cannot change the settings of an interface while it runs")
 }
 
 func (p babeld) ready(h *Host) error {

@@ -22,7 +22,6 @@ func (p bird) command(h *Host, c RouterConfig) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	os.Remove(p.socket(h))
 	path := h.Path("bird.conf")
 	return []string{"bird", "-f", "-c", path, "-s", p.socket(h)}, os.WriteFile(path, []byte(text), 0o600)
 }
@@ -162,6 +161,11 @@ func birdAnswer(lines *bufio.Scanner) ([]string, error) {
 		}
 	}
 	return nil, fmt.Errorf("bird closed in the middle of an answer: %w", lines.Err())
+}
+
+func (p bird) reload(h *Host, _ *Proc) error {
+	_, err := p.ask(h, "configure")
+	return err
 }
 
 func (p bird) ready(h *Host) error {

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,8 +38,12 @@ func (p ours) command(h *Host, c RouterConfig) ([]string, error) {
 	if c.RTT {
 		add("rtt", true)
 	}
-	for _, k := range c.Keys {
-		add("mac-key", k)
+	if len(c.Keys) > 0 {
+		path := h.Path("babel.keys")
+		add("mac-key-file", path)
+		if err := os.WriteFile(path, []byte(strings.Join(c.Keys, "\n")+"\n"), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	if c.AcceptUnsigned {
 		add("mac-accept-unsigned", true)
@@ -58,6 +65,9 @@ func (p ours) ask(h *Host, into any, what string) error {
 	}
 	return nil
 }
+
+// reload has it read its keys again: nothing else can change while it runs.
+func (ours) reload(_ *Host, p *Proc) error { return p.Signal(syscall.SIGHUP) }
 
 func (p ours) ready(h *Host) error {
 	_, err := p.routes(h)

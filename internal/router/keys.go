@@ -11,6 +11,9 @@ import (
 
 const maxKeyFileBytes = 64 << 10
 
+// Key is a shared secret with its algorithm.
+type Key = mac.Key
+
 // ParseKey reads ALG:HEX.
 func ParseKey(text string) (mac.Key, error) { return mac.ParseKey(text) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -48,8 +49,30 @@ func (l *links) run(ctx context.Context) error {
 			return nil
 		case <-subscription.C:
 			l.follow(subscription.Take())
+		case <-l.options.Rekey:
+			l.rekey()
 		}
 	}
+}
+
+// rekey reads the keys again. Neighbours that have one of the new ones notice
+// nothing: with an old and a new key at all for a while, a key is changed
+// without loss (RFC 8967, section 5).
+func (l *links) rekey() {
+	o := l.options
+	var err error
+	if o.Keys, err = o.ReadKeys(); err == nil {
+		err = o.checkKeys()
+	}
+	if err != nil {
+		l.log.Error("the MAC keys stay as they are", "err", err)
+		return
+	}
+	l.options = o
+	for _, name := range slices.Sorted(maps.Keys(l.active)) {
+		l.speaker.SetKeys(l.active[name].Index, o.Keys, o.AcceptUnsigned)
+	}
+	l.log.Info("MAC keys were read again", "keys", len(o.Keys))
 }
 
 // follow first takes out what is down or gone, at once, and then looks at

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -35,9 +36,13 @@ type Options struct {
 	RTT            bool          // on links that are no tunnels; those have it always
 	Keys           []mac.Key     // of all interfaces (RFC 8967); none: no MAC
 	AcceptUnsigned bool          // while keys are being introduced
-	Table          uint32
-	RouterID       babel.RouterID // zero: that of the state directory
-	Log            *slog.Logger
+	// On Rekey, ReadKeys is asked for the keys again.
+	Rekey    <-chan os.Signal
+	ReadKeys func() ([]mac.Key, error)
+
+	Table    uint32
+	RouterID babel.RouterID // zero: that of the state directory
+	Log      *slog.Logger
 }
 
 // Interface is an interface to speak on, which need not exist yet.
