@@ -2,6 +2,7 @@ package babel
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -95,6 +96,16 @@ func (p *entry) install(out *Output) {
 	}
 	out.Routes = append(out.Routes, RouteChange{Route: route, Delete: want == 0})
 	p.collect()
+}
+
+// Installed is what the forwarding table has for a destination, as far as the
+// engine knows.
+func (e *Engine) Installed(prefix, from netip.Prefix) (Route, bool) {
+	p := e.find(keyOf(prefix, from))
+	if p == nil || p.installed == 0 {
+		return Route{}, false
+	}
+	return p.routeBy(p.installed), true
 }
 
 func (p *entry) setInstalled(want uint32) {

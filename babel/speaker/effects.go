@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -15,10 +16,11 @@ import (
 // cost can move 50,000 routes, and while those go to the kernel, Hellos must be
 // sent and heard.
 type backlog struct {
-	routes []babel.RouteChange
-	next   int            // the first of routes that is not in the kernel yet
-	held   []babel.Packet // announce some of routes
-	wanted []kernel.RouteChange
+	routes   []babel.RouteChange
+	next     int            // the first of routes that is not in the kernel yet
+	held     []babel.Packet // announce some of routes
+	expanded []babel.RouteChange
+	wanted   []kernel.RouteChange
 }
 
 // routesAtOnce is how many routes are written between two looks at the clock and
@@ -125,14 +127,19 @@ func (s *Speaker) apply(changes []babel.RouteChange) {
 	if len(changes) == 0 {
 		return
 	}
-	wanted := s.backlog.wanted[:0]
+	expanded, wanted := s.backlog.expanded[:0], s.backlog.wanted[:0]
 	for _, c := range changes {
+		expanded = s.halves.expand(expanded, c, func(p netip.Prefix) (babel.Route, bool) {
+			return s.engine.Installed(p, netip.Prefix{})
+		})
+	}
+	for _, c := range expanded {
 		wanted = append(wanted, kernel.RouteChange{Route: s.kernelRoute(c.Route), Delete: c.Delete})
 	}
-	s.backlog.wanted = wanted
+	s.backlog.expanded, s.backlog.wanted = expanded, wanted
 	for i, err := range s.config.FIB.Apply(wanted) {
 		if err != nil {
-			s.engine.RouteFailed(time.Now(), changes[i].Route, err)
+			s.engine.RouteFailed(time.Now(), s.halves.origin(expanded[i].Route), err)
 		}
 	}
 }

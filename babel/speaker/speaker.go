@@ -59,6 +59,7 @@ type Speaker struct {
 	sockets map[int]*port
 	readers sync.WaitGroup
 	backlog backlog
+	halves  halves
 	// bufferSize is the receive buffer that each socket has now.
 	bufferSize int
 	isFirst    bool // nothing was reserved yet
