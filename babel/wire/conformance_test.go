@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/hex"
 	"net/netip"
 	"testing"
 
@@ -659,6 +660,31 @@ func TestC125_RequestsInAE4(t *testing.T) {
 	for _, tlv := range []TLV{&RouteRequest{Prefix: v4}, &SeqnoRequest{v4, none, 9, 64, id1}} {
 		if b := write(t, tlv); AE(b[2]) != AEIPv4 {
 			t.Errorf("%T is written in AE %d", tlv, b[2])
+		}
+	}
+}
+
+// A router that knows nothing of source prefixes must not take an Update that has
+// one for another: the sub-TLV that says it is mandatory, in each TLV. (One that
+// knows RFC 6126 only knows no mandatory sub-TLVs: it has no place on such links.)
+func TestC119_SourcePrefixesAreMandatory(t *testing.T) {
+	every, from := prefix("::/0"), prefix("2001:db8:7::/48")
+	for _, tlv := range []TLV{
+		&Update{Prefix: every, From: from, Interval: 1, Metric: 1, RouterID: id1},
+		&Update{Prefix: every, From: from, Interval: 1, Metric: Infinity},
+		&RouteRequest{every, from},
+		&SeqnoRequest{every, from, 1, 1, id1},
+	} {
+		b := write(t, tlv)
+		at := bytes.Index(b, []byte{7, 48, 0x20, 1, 0xd, 0xb8, 0, 7})
+		if at < 1 || b[at-1]&byte(subMandatory) == 0 {
+			t.Fatalf("%T: no mandatory source prefix: %x", tlv, b)
+		}
+		// To such a router it looks like this.
+		b[at-1] = 0xff
+		var d Decoder
+		if p := d.Parse(packet(t, hex.EncodeToString(b)), source); len(p.TLVs) != 0 {
+			t.Errorf("%T: read as %v", tlv, p.TLVs[0])
 		}
 	}
 }
