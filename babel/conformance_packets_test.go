@@ -506,3 +506,62 @@ func TestC035_C064_Retraction(t *testing.T) {
 	a.raw("08 12 02 00 40 00 0640 0000 ffff 20010db80042000a") // no router-id at all
 	s.wantUnreachable("retracted", prefixA)
 }
+
+// The next hop is what the packet says, which need not be its source.
+func TestC028_C122_NextHopIsInstalled(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	v4 := netip.MustParsePrefix("192.0.2.0/24")
+	a.raw("06 0a 0000 000000000000000a" +
+		"07 12 0200 20010db8000000000000000000000009 08 12 02 00 40 00 1770 0001 000a 20010db80042000a" +
+		"07 0a 0300 0000000000000042 08 12 02 00 40 00 1770 0001 000a 20010db80042000b" +
+		"08 0d 04 00 18 00 1770 0001 000a c00002")
+	for prefix, hop := range map[netip.Prefix]string{prefixA: "2001:db8::9", prefixB: "fe80::42", v4: "fe80::42"} {
+		want := Route{Prefix: prefix, NextHop: netip.MustParseAddr(hop), Interface: 1}
+		if got := s.fib[keyOf(prefix, nowhere)]; got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	// Another next hop replaces it.
+	a.announce(prefixA, originA, 1, 10)
+	s.wantRoute("the packet's source", prefixA, a)
+}
+
+// A dump is in the order that compresses best: by router-id, then by prefix.
+func TestC036_OrderOfADump(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Wired)
+	b := s.link(2, Wired)
+	const origins, routes = 10, 500
+	for i := range routes {
+		a.announce(nodePrefix(i*7919%routes), RouterID{7: byte(1 + i%origins)}, 1, 10)
+	}
+	s.idle(20*time.Second, a, b)
+	s.heard, s.packets = nil, nil
+	b.say(&wire.RouteRequest{})
+	s.pass(time.Second)
+	var last *wire.Update
+	octets, updates, changes := 0, 0, 0
+	for _, u := range s.heard {
+		t2, ok := u.tlv.(*wire.Update)
+		if !ok || u.index != 2 || t2.Metric == Infinity {
+			continue
+		}
+		if last != nil && last.RouterID == t2.RouterID && last.Prefix.Addr().Compare(t2.Prefix.Addr()) >= 0 {
+			t.Errorf("%v after %v", t2.Prefix, last.Prefix)
+		}
+		if last == nil || last.RouterID != t2.RouterID {
+			changes++
+		}
+		last = t2
+		updates++
+	}
+	for _, p := range s.packets {
+		if p.Interface == 2 {
+			octets += len(p.Data)
+		}
+	}
+	if updates < routes || changes > origins || octets*14/10 > updates*(2+10+8+2+10/2) {
+		t.Errorf("%d Updates in %d octets with %d changes of router-id", updates, octets, changes)
+	}
+}

@@ -211,6 +211,11 @@ func TestC078_StopRetractsAndUninstalls(t *testing.T) {
 	if got := s.said(); fmt.Sprint(got) != "[1 * retract invalid Prefix 2 * retract invalid Prefix]" {
 		t.Errorf("said %v", got)
 	}
+	for _, p := range s.packets[len(s.packets)-2:] {
+		if h := helloOf(p.Data); h == nil || h.Interval > 10 {
+			t.Errorf("no Hello that will soon be missed: %+v", h)
+		}
+	}
 	if len(s.fib) != 0 {
 		t.Errorf("left: %v", s.fib)
 	}

@@ -31,7 +31,7 @@ func (w *world) someDelay() time.Duration {
 
 func always(k Kind) func() Kind { return func() Kind { return k } }
 
-// Loss, flaps and restarts of links; no loop at any instant; afterwards every
+// Loss, reordering, duplicates, flaps of links, timers that are all different; no loop at any instant; afterwards every
 // node has the shortest path to every other.
 func TestC062_NoLoopsAndShortestPaths(t *testing.T) {
 	for _, kind := range []Kind{Wired, Tunnel} {
@@ -57,7 +57,8 @@ func TestC062_NoLoopsAndShortestPaths(t *testing.T) {
 	}
 }
 
-// storm breaks and heals links at random.
+// storm breaks and heals links at random, and changes what they do to packets and
+// how often their ends speak.
 func (w *world) storm(d time.Duration, loss float64) {
 	for end := w.now.Add(d); w.now.Before(end); {
 		w.run(time.Duration(w.rand.IntN(4000)) * time.Millisecond)
@@ -65,6 +66,12 @@ func (w *world) storm(d time.Duration, loss float64) {
 		c.isCut = w.rand.IntN(2) == 0
 		c.loss = w.rand.Float64() * loss
 		c.delay = w.someDelay()
+		c.shuffle = time.Duration(w.rand.IntN(80)) * time.Millisecond
+		for _, e := range c.ends {
+			hello := time.Duration(200+w.rand.IntN(5000)) * time.Millisecond
+			e.n.engine.SetIntervals(w.now, e.index, hello, time.Duration(4+w.rand.IntN(40))*hello)
+			e.n.drain()
+		}
 	}
 }
 
