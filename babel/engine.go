@@ -113,8 +113,8 @@ func (e *Engine) Output() Output {
 
 // Originate announces a prefix of ours, with a metric to begin with.
 func (e *Engine) Originate(now time.Time, prefix, from netip.Prefix, metric uint16) {
-	if !e.begin(now) || !prefix.IsValid() || metric == Infinity {
-		return
+	if !e.begin(now) || !prefix.IsValid() || metric == Infinity || from.Bits() > 0 && from.Addr().Is4() != prefix.Addr().Is4() {
+		return // what cannot be said
 	}
 	p := e.entry(keyOf(prefix, from))
 	x := p.extra()

@@ -17,8 +17,11 @@ const (
 	// FaultSeqno answers seqno requests without a newer seqno: whoever starves
 	// goes on starving.
 	FaultSeqno
+	// FaultSource announces routes of which the source table does not know: section
+	// 3.7.3 does not hold, and what comes back is feasible.
+	FaultSource
 )
 
 func (f Fault) String() string {
-	return [...]string{"none", "feasibility", "retraction", "seqno"}[f]
+	return [...]string{"none", "feasibility", "retraction", "seqno", "source"}[f]
 }

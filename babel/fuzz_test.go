@@ -1,10 +1,9 @@
 package babel
 
 import (
-	"encoding/binary"
-	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,235 +11,152 @@ import (
 )
 
 // Arbitrary inputs in an arbitrary order: never a panic, and the invariants of
-// doc.go hold after each.
-func FuzzT13_Engine(f *testing.F) {
+// player.check hold after each.
+func FuzzT13_Inputs(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
-	r := rand.New(rand.NewPCG(1, 1))
-	for range 20 {
-		b := make([]byte, 400)
-		for i := range b {
-			b[i] = byte(r.Uint32())
-		}
-		f.Add(b)
+	for seed := range uint64(20) {
+		f.Add(randomBytes(seed, 400))
 	}
-	f.Fuzz(play)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := play(b, FaultNone, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
-// The same with long random inputs, of which more get deep.
+// Arbitrary octets as packets of two neighbours, which are known already: each
+// begins with its length, and whose it is.
+func FuzzT13_Engine(f *testing.F) {
+	f.Add([]byte{20, 0x04, 0x06, 0, 0, 0, 1, 0, 100, 0x05, 0x06, 0, 0, 0, 96, 0, 100})
+	f.Add([]byte{40, 0x06, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x08, 0x12, 2, 0x80, 64, 0, 0, 100, 0, 1, 0, 96, 0x20, 1, 0xd, 0xb8, 0, 0x42, 0, 1})
+	f.Add([]byte{20, 0x09, 0x02, 0, 0, 0x0a, 0x0e, 2, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9})
+	for seed := range uint64(5) {
+		f.Add(randomBytes(seed, 300))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		z := newPlayer(nil, FaultNone)
+		for index := 1; index <= 2; index++ {
+			for i := range uint16(3) {
+				z.hello(index, 1, i)
+			}
+		}
+		for len(b) > 0 {
+			n := min(int(b[0]&0x7f), len(b)-1)
+			body, index := b[1:1+n], int(b[0]>>7)+1
+			b = b[1+n:]
+			z.deliver(index, z.peer(1), wire.Group(), append([]byte{42, 2, 0, byte(n)}, body...))
+			z.now = z.now.Add(50 * time.Millisecond)
+			z.e.Advance(z.now)
+			if err := z.settle(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// The same as FuzzT13_Inputs with long random inputs, of which more get deep.
 func TestT13_RandomInputs(t *testing.T) {
+	steps := 0
 	for seed := range *seeds * 20 {
-		r := rand.New(rand.NewPCG(seed, 1))
-		b := make([]byte, 6000)
-		for i := range b {
-			b[i] = byte(r.Uint32())
+		err := play(randomBytes(seed, 6000), FaultNone, func(*player) { steps++ })
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
 		}
-		t.Logf("seed %d", seed)
-		play(t, b)
 	}
+	t.Log(steps, "inputs")
 }
 
-func play(t *testing.T, b []byte) {
-	z := &fuzz{T: t, in: b, now: epoch, fib: map[key]Route{}}
-	z.e = New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1)), RoutesMax: 50, Import: func(u Update) Verdict {
-		return Verdict(u.RouterID[7] / 100)
-	}})
-	for i := range 3 {
-		z.e.InterfaceUp(z.now, InterfaceConfig{Index: i + 1, LinkLocal: self, Kind: Kind(i)})
+func randomBytes(seed uint64, n int) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
 	}
-	for steps := 0; len(z.in) > 0 && steps < 4000; steps++ {
-		z.step()
-		z.drain()
-		z.check()
-	}
-	z.e.Stop(z.now)
-	z.drain()
-	if len(z.fib) > 0 {
-		t.Fatalf("left after Stop: %v", z.fib)
-	}
-}
-
-type fuzz struct {
-	*testing.T
-	e     *Engine
-	in    []byte
-	now   time.Time
-	fib   map[key]Route
-	limit uint16
-	fail  byte
-}
-
-func (z *fuzz) byte() byte {
-	if len(z.in) == 0 {
-		return 0
-	}
-	b := z.in[0]
-	z.in = z.in[1:]
 	return b
 }
 
-func (z *fuzz) uint16() uint16 { return uint16(z.byte())<<8 | uint16(z.byte()) }
-
-func (z *fuzz) index() int { return int(z.byte()%3) + 1 }
-
-// prefix is one of few, so that inputs meet.
-func (z *fuzz) prefix() netip.Prefix { return nodePrefix(int(z.byte() % 6)) }
-
-func (z *fuzz) from() netip.Prefix {
-	if z.byte()%4 == 0 {
-		return nodePrefix(200)
+// A test of the tests: faults in the engine, and state that is out of step, are
+// found by the checker, in a few random inputs, and as what they are.
+func TestT13_CheckerFindsFaults(t *testing.T) {
+	corruptions := []struct {
+		name    string
+		fault   Fault
+		corrupt func(e *Engine)
+		want    string
+	}{
+		{"infeasible routes are selected", FaultFeasibility, nil, "not feasible"},
+		{"updates leave before the source table knows", FaultSource, nil, "source table"},
+		{"a source is forgotten", FaultNone, onEntry(func(p *entry) { p.source = source{} }), "source table"},
+		{"a selected route is held by the filter", FaultNone, onEntry(func(p *entry) {
+			if r := p.selected(); r != nil {
+				r.setVerdict(Hold)
+			}
+		}), "selected"},
+		{"the best route is not selected", FaultNone, onEntry(func(p *entry) { p.chosen = 0 }), ""},
+		{"a metric is wrong", FaultNone, onEntry(func(p *entry) {
+			for i := range p.routes {
+				p.routes[i].metric ^= 1
+			}
+		}), "metric"},
+		{"the forwarding table was not told", FaultNone, onEntry(func(p *entry) { p.installed = 0 }), "table"},
+		{"a route is not listed by its neighbour", FaultNone, onEntry(func(p *entry) {
+			for i := range p.routes {
+				p.routes[i].slot++
+			}
+		}), "slot"},
+		{"an alarm is lost", FaultNone, func(e *Engine) { e.alarms = nil }, "alarm"},
+		{"a timer is lost", FaultNone, func(e *Engine) { e.timers = nil }, "timer"},
+		{"routes are miscounted", FaultNone, func(e *Engine) { e.routeCount++ }, "routes counted"},
+		{"a destination is counted for nobody", FaultNone, func(e *Engine) { clear(e.budgets.founders) }, "founded"},
+		{"too many requests", FaultNone, onEntry(func(p *entry) {
+			for range requestsMax + 1 {
+				p.extra().requests = append(p.extra().requests, &request{})
+			}
+		}), "requests"},
+		{"a next hop is miscounted", FaultNone, func(e *Engine) {
+			for _, l := range e.links {
+				for _, n := range l.neighbours {
+					for i := range n.hops {
+						n.hops[i].users += 2
+					}
+				}
+			}
+		}, "next hop"},
+		{"a link sends more than its MTU", FaultNone, func(e *Engine) {
+			for _, l := range e.links {
+				l.reserved = -200
+			}
+		}, "octets"},
 	}
-	return netip.Prefix{}
-}
-
-func (z *fuzz) id() RouterID { return RouterID{7: z.byte()} }
-
-func (z *fuzz) step() {
-	switch e := z.e; z.byte() % 16 {
-	case 0:
-		e.InterfaceUp(z.now, InterfaceConfig{
-			Index: z.index(), LinkLocal: self, Kind: Kind(z.byte() % 3), MTU: int(z.uint16() % 2000),
-			HelloInterval: time.Duration(z.uint16()) * time.Millisecond, UpdateInterval: time.Duration(z.byte()) * time.Second,
-		})
-	case 1:
-		e.InterfaceDown(z.now, z.index())
-	case 2:
-		e.SetIntervals(z.now, z.index(), time.Duration(z.uint16())*time.Millisecond, time.Duration(z.byte())*time.Second)
-	case 3:
-		e.Originate(z.now, z.prefix(), z.from(), z.uint16())
-	case 4:
-		e.Withdraw(z.now, z.prefix(), z.from())
-	case 5:
-		e.SetExtraCost(z.now, z.index(), z.uint16())
-	case 6:
-		e.FilterChanged(z.now)
-	case 7:
-		z.fail = z.byte()
-	case 8:
-		n := min(int(z.byte()), len(z.in))
-		body := z.in[:n]
-		z.in = z.in[n:]
-		z.receive(append([]byte{42, 2, 0, byte(n)}, body...))
-	case 9:
-		// Time may stand still, or go back a little between a reader and the loop.
-		z.now = z.now.Add(time.Duration(z.uint16()-100) * time.Millisecond)
-		e.Advance(z.now)
-	case 10:
-		z.now = z.now.Add(time.Duration(z.byte()) * time.Minute)
-		e.Advance(z.now)
-	default:
-		z.speak()
-	}
-	if at := z.e.Deadline(); !at.IsZero() && z.byte()%2 == 0 {
-		if at.After(z.now) {
-			z.now = at
-		}
-		z.e.Advance(z.now)
-	}
-}
-
-// speak is a well-formed packet of a neighbour.
-func (z *fuzz) speak() {
-	enc := wire.NewEncoder(1000)
-	for range z.byte()%4 + 1 {
-		switch z.byte() % 8 {
-		case 0, 1:
-			enc.Add(&wire.Hello{
-				Unicast: z.byte()%4 == 0, Seqno: uint16(z.byte() % 32), Interval: wire.Interval(z.uint16() % 1000),
-				Timestamp: wire.Timestamp{Present: true, Transmit: uint32(z.uint16())},
+	for _, c := range corruptions {
+		found := map[string]bool{}
+		for seed := range uint64(40) {
+			steps := 0
+			err := play(randomBytes(seed, 3000), c.fault, func(z *player) {
+				if steps++; c.corrupt != nil && steps >= 20+int(seed)*5 {
+					c.corrupt(z.e)
+				}
 			})
-		case 2:
-			enc.Add(&wire.IHU{RxCost: z.uint16(), Interval: 1000, Echo: wire.Echo{Present: true, Origin: uint32(z.uint16()), Receive: uint32(z.uint16())}})
-		case 3:
-			enc.Add(&wire.Update{Prefix: z.prefix(), From: z.from(), Interval: wire.Interval(z.uint16()), Metric: Infinity})
-		case 4, 5:
-			enc.Add(&wire.Update{
-				Prefix: z.prefix(), From: z.from(), Interval: wire.Interval(z.uint16()), Seqno: uint16(z.byte() % 8),
-				Metric: z.uint16() % 1024, RouterID: z.id(),
-			})
-		case 6:
-			enc.Add(&wire.RouteRequest{Prefix: z.prefix(), From: z.from()})
-		case 7:
-			enc.Add(&wire.SeqnoRequest{Prefix: z.prefix(), From: z.from(), Seqno: uint16(z.byte() % 16), HopCount: z.byte(), RouterID: z.id()})
-		}
-	}
-	enc.Add(&wire.Ack{Opaque: uint16(z.byte() % 16)})
-	z.receive(enc.Bytes())
-}
-
-func (z *fuzz) receive(data []byte) {
-	src := netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: z.byte()%4 + 1})
-	z.e.Receive(z.now, z.index(), netip.AddrPortFrom(src, wire.Port), wire.Group(), data)
-}
-
-func (z *fuzz) drain() {
-	for range 5 {
-		out := z.e.Output()
-		if out.HasReserve {
-			if z.fail&1 != 0 && z.limit != 0 {
-				z.e.ReserveFailed(z.now)
-			} else {
-				z.limit = out.Reserve
+			if err != nil {
+				found[err.Error()] = true
 			}
 		}
-		for i, c := range out.Routes {
-			if z.fail&2 != 0 && i%2 == 0 {
-				z.e.RouteFailed(z.now, c.Route, errors.New("refused"))
-				continue
-			}
-			if c.Delete {
-				delete(z.fib, key{c.Prefix, c.From})
-			} else {
-				z.fib[key{c.Prefix, c.From}] = c.Route
-			}
+		isNamed := false
+		for text := range found {
+			isNamed = isNamed || strings.Contains(text, c.want)
 		}
-		for _, p := range out.Packets {
-			if len(p.Data) < 4 || int(binary.BigEndian.Uint16(p.Data[2:])) != len(p.Data)-4 {
-				z.Fatalf("malformed packet %x", p.Data)
-			}
+		if !isNamed {
+			t.Errorf("%s: not found as %q, but %v", c.name, c.want, found)
 		}
-		z.fail = 0
 	}
 }
 
-// check is the list of invariants.
-func (z *fuzz) check() {
-	e := z.e
-	if !isNewer(z.limit, e.seqno.current) && !e.seqno.wish {
-		z.Fatalf("seqno %d, durable before %d", e.seqno.current, z.limit)
-	}
-	for p := range e.entries.each() {
-		k := p.key()
-		if p.isGone() || e.find(k) != p {
-			z.Fatal("an entry that is gone is in the table")
-		}
-		if r, n := p.selected(), p.next(); r != nil && (!p.isUsable(r) || p.own() != nil || p.isHeld() || e.link(n.link.Index) != n.link) {
-			z.Fatalf("selected but not usable: %+v", r)
-		}
-		for i := range p.routes {
-			r := &p.routes[i]
-			n := p.neighbour(r)
-			if n.routes[r.slot] != p.number || r.metric != metricOf(p.importCost(r), metricOf(n.cost, r.refMetric)) || r.verdict() == Refuse {
-				z.Fatalf("route out of step: %+v", r)
-			}
-			if p.chosen == 0 && p.own() == nil && p.isUsable(r) {
-				z.Fatalf("usable but nothing is selected: %+v", r)
-			}
-		}
-		if want := p.wanted(); !p.isUnknown() {
-			route := p.routeBy(want)
-			if got, ok := z.fib[k]; ok != (want != 0) || ok && got != route {
-				z.Fatalf("%v: table %+v (%v), wanted %+v", k, got, ok, route)
-			}
-		}
-	}
-	for k := range z.fib {
-		if e.find(k) == nil {
-			z.Fatalf("%v is in the table and not known", k)
-		}
-	}
-	for i, tm := range e.timers {
-		if tm.index != i || i > 0 && tm.at.Before(e.timers[(i-1)/2].at) {
-			z.Fatal("the heap is no heap")
+func onEntry(f func(p *entry)) func(e *Engine) {
+	return func(e *Engine) {
+		for p := range e.entries.each() {
+			f(p)
 		}
 	}
 }
+
+var fuzzPrefix4 = netip.MustParsePrefix("198.51.100.0/24")

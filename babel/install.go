@@ -93,6 +93,7 @@ func (p *entry) install(out *Output) {
 	p.setInstalled(want)
 	if isUnknown {
 		f.isUnknown = false
+		p.wakeAt(f.due())
 	}
 	out.Routes = append(out.Routes, RouteChange{Route: route, Delete: want == 0})
 	p.collect()

@@ -3,7 +3,6 @@ package babel
 import (
 	"encoding/binary"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -28,12 +27,13 @@ type siege struct {
 	enc   *wire.Encoder
 	addrs []netip.Addr // of the attacker
 	seqno uint16
-	in    int64           // octets from the attacker, IPv6 and UDP included
-	out   map[int]int64   // octets to each link
-	sent  map[int]int     // packets
-	most  map[int]int     // packets in the worst second
-	this  map[int]int     // packets in this second
-	said  map[string]bool // probes heard on link 3
+	in    int64         // octets from the attacker, IPv6 and UDP included
+	out   map[int]int64 // octets to each link
+	sent  map[int]int   // packets
+	most  map[int]int   // packets in the worst second
+	this  map[int]int   // packets in this second
+	probe netip.Prefix
+	said  [2]bool // the probe was announced, retracted, on link 3
 	peak  Sizes
 	fib   int
 	event int
@@ -57,7 +57,7 @@ func newSiege(t testing.TB, kind Kind, change func(*Config)) *siege {
 	s := &siege{
 		TB: t, e: New(config), now: epoch, rand: rand.New(rand.NewPCG(2, 2)), enc: wire.NewEncoder(siegePacket),
 		addrs: []netip.Addr{honestAddr(1)}, out: map[int]int64{}, sent: map[int]int{},
-		most: map[int]int{}, this: map[int]int{}, said: map[string]bool{},
+		most: map[int]int{}, this: map[int]int{},
 	}
 	for i, k := range []Kind{kind, Tunnel, Tunnel} {
 		s.e.InterfaceUp(s.now, InterfaceConfig{Index: i + 1, LinkLocal: self, Kind: k, MTU: 1420})
@@ -126,11 +126,18 @@ func (s *siege) listen(p Packet) {
 		case *wire.AckRequest:
 			s.honest(p.Interface, &wire.Ack{Opaque: t.Opaque})
 		case *wire.Update:
-			if p.Interface == 3 {
-				s.said[fmt.Sprint(t.Prefix, t.Metric == Infinity)] = true
+			if p.Interface == 3 && t.Prefix == s.probe {
+				s.said[heardAs(t.Metric == Infinity)] = true
 			}
 		}
 	}
+}
+
+func heardAs(isGone bool) int {
+	if isGone {
+		return 1
+	}
+	return 0
 }
 
 func (s *siege) pass(d time.Duration) {
@@ -155,16 +162,16 @@ type outcome struct{ announced, retracted time.Duration }
 
 func (s *siege) stand(a attack) outcome {
 	var h outcome
-	var probe netip.Prefix
+	s.probe = nowhere
 	var began time.Time
 	isRetracting := false
 	wait := func(most *time.Duration, isGone bool) bool {
-		if s.said[fmt.Sprint(probe, isGone)] {
+		if s.said[heardAs(isGone)] {
 			*most = max(*most, s.now.Sub(began))
 			return true
 		}
 		if s.now.Sub(began) > 10*time.Second {
-			s.Fatalf("%v (retraction: %v) did not get through", probe, isGone)
+			s.Fatalf("%v (retraction: %v) did not get through", s.probe, isGone)
 		}
 		return false
 	}
@@ -178,14 +185,14 @@ func (s *siege) stand(a attack) outcome {
 			s.notePeak()
 		}
 		switch {
-		case probe == nowhere:
-			probe, began = nodePrefix(5000+i/100), s.now
-			s.honest(2, &wire.Update{Prefix: probe, Interval: 60000, Seqno: 1, Metric: 10, RouterID: originA})
+		case s.probe == nowhere:
+			s.probe, s.said, began = nodePrefix(5000+i/100%20000), [2]bool{}, s.now
+			s.honest(2, &wire.Update{Prefix: s.probe, Interval: 60000, Seqno: 1, Metric: 10, RouterID: originA})
 		case !isRetracting && wait(&h.announced, false):
 			isRetracting, began = true, s.now
-			s.honest(2, &wire.Update{Prefix: probe, Interval: 60000, Metric: Infinity})
+			s.honest(2, &wire.Update{Prefix: s.probe, Interval: 60000, Metric: Infinity})
 		case isRetracting && wait(&h.retracted, true):
-			isRetracting, probe = false, nowhere
+			isRetracting, s.probe = false, nowhere
 		}
 		s.enc.Reset()
 		data := a(s, i)

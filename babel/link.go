@@ -196,6 +196,13 @@ func (e *Engine) InterfaceDown(now time.Time, index int) {
 	for _, b := range l.budgets {
 		e.budgets.leave(b)
 	}
+	// Of routes that turned away from it while that was not to be told yet. The
+	// number may come back.
+	for p := range e.entries.each() {
+		if p.advertised.link == l.number {
+			p.advertised.link = 0
+		}
+	}
 	e.updateMost = 0
 }
 

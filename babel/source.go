@@ -81,6 +81,9 @@ func (p *entry) isFeasible(id RouterID, seqno, metric uint16) bool {
 
 // noteFeasibility is section 3.7.3, before each finite Update.
 func (p *entry) noteFeasibility(now time.Time, id RouterID, seqno, metric uint16) {
+	if p.e.Fault == FaultSource {
+		return
+	}
 	s := p.sourceOf(id)
 	switch {
 	case s == nil:
@@ -104,7 +107,11 @@ const lapseMin = 30 * time.Second
 func (e *Engine) lapse(now time.Time) {
 	at := e.after(now, e.sourceTime())
 	for p := range e.entries.each() {
-		p.eachSource(func(s *source) { s.expires = at })
+		p.eachSource(func(s *source) {
+			if s.expires.isBefore(at) {
+				s.expires = at
+			}
+		})
 	}
 }
 
