@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -32,7 +34,9 @@ type eventSocket struct {
 	buffer []byte // owned by the one reader
 }
 
-func openEvents() (*eventSocket, error) {
+// openEvents listens to what others do: routes that the socket of this port
+// changes are ours, and there may be 50,000 of them at once.
+func openEvents(own uint32) (*eventSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket for events: %w", err)
@@ -45,6 +49,7 @@ func openEvents() (*eventSocket, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
 	}
+	ignoreOwnRoutes(fd, own)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("listening to netlink events: %w", err)
@@ -54,6 +59,25 @@ func openEvents() (*eventSocket, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// ignoreOwnRoutes is a filter in the kernel, in front of the queue. Without it we
+// would only be woken for nothing.
+func ignoreOwnRoutes(fd int, port uint32) {
+	// The filter reads in network byte order what is in that of the host.
+	kind := func(k uint16) uint32 { return uint32(binary.BigEndian.Uint16(native.AppendUint16(nil, k))) }
+	const offsetKind, offsetPort = 4, 12
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: offsetKind},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: kind(unix.RTM_NEWROUTE), Jt: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: kind(unix.RTM_DELROUTE), Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetPort},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(native.AppendUint32(nil, port)), Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program) // heed looks as well
 }
 
 func (s *eventSocket) close() error { return s.file.Close() }

@@ -3,8 +3,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 
@@ -22,7 +20,7 @@ type Host struct {
 	// mu makes a change of wanted and of the kernel one step, so that a
 	// reconciliation never sees one without the other.
 	mu     sync.Mutex
-	wanted map[routeKey]Route
+	wanted *wantedRoutes
 
 	subscribers subscribers
 	installed   installedSlot
@@ -31,13 +29,13 @@ type Host struct {
 
 // Open makes a handle. It needs no privilege; most that is done with it does.
 func Open() (*Host, error) {
-	h := &Host{wanted: make(map[routeKey]Route)}
+	h := &Host{wanted: newWantedRoutes()}
 	var err error
-	if h.events, err = openEvents(); err != nil {
+	if h.socket, err = openSocket(); err != nil {
 		return nil, err
 	}
-	if h.socket, err = openSocket(); err != nil {
-		return nil, errors.Join(err, h.events.close())
+	if h.events, err = openEvents(h.socket.port); err != nil {
+		return nil, errors.Join(err, h.socket.close())
 	}
 	if h.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		err = fmt.Errorf("opening a netlink handle: %w", err)
@@ -50,109 +48,6 @@ func Open() (*Host, error) {
 func (h *Host) Close() error {
 	h.handle.Close()
 	return errors.Join(h.events.close(), h.socket.close())
-}
-
-// Apply carries the changes out in order, many to a system call, and answers
-// each: nil, or why the kernel refused. An added route is kept, by Watch, until
-// it is deleted. Deleting what this Host has not added is no error and does
-// nothing.
-func (h *Host) Apply(changes []RouteChange) []error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.applyLocked(changes)
-}
-
-func (h *Host) applyLocked(changes []RouteChange) []error {
-	answers := make([]error, len(changes))
-	batch := routeBatch{host: h, latest: make(map[routeKey]RouteChange)}
-	for i, c := range changes {
-		c.Route = c.Route.normal()
-		if answers[i] = c.check(); answers[i] != nil {
-			continue
-		}
-		if _, there := batch.present(c.Route.key()); c.Delete && !there {
-			continue // nothing to do, and asking would do harm: see routeBatch.add
-		}
-		batch.add(i, c)
-	}
-	batch.send(answers)
-	return answers
-}
-
-// routeBatch keeps requests and the changes they belong to side by side.
-type routeBatch struct {
-	host     *Host
-	requests []message
-	owners   []int // index of the change; -1: no one asked
-	changes  []RouteChange
-	latest   map[routeKey]RouteChange // what the batch will have made of the wanted routes
-}
-
-// present is the route that will be wanted after the batch so far.
-func (b *routeBatch) present(k routeKey) (Route, bool) {
-	if c, ok := b.latest[k]; ok {
-		return c.Route, !c.Delete
-	}
-	r, ok := b.host.wanted[k]
-	return r, ok
-}
-
-func (b *routeBatch) add(owner int, c RouteChange) {
-	b.latest[c.Route.key()] = c
-	if !c.Delete {
-		b.append(owner, c, addRoute(c.Route))
-		return
-	}
-	b.append(owner, c, deleteRoute(c.Route))
-	// Where the kernel has no entry with this source, it deletes the one without
-	// a source (fib6_locate falls back to the destination's node; seen on 6.18).
-	// Who else took ours away we learn later than now: so the plain one is put
-	// back, which changes nothing where it still is.
-	plain := c.Route
-	plain.Src = netip.Prefix{}
-	if r, ok := b.present(plain.key()); ok && c.Route.Src.IsValid() {
-		b.append(-1, RouteChange{Route: r}, addRoute(r))
-	}
-}
-
-func (b *routeBatch) append(owner int, c RouteChange, m message) {
-	b.requests, b.owners, b.changes = append(b.requests, m), append(b.owners, owner), append(b.changes, c)
-}
-
-func (b *routeBatch) send(answers []error) {
-	for n, err := range b.host.socket.exchange(b.requests) {
-		if i := b.owners[n]; i >= 0 {
-			answers[i] = b.host.settleLocked(b.changes[n], err)
-		}
-	}
-}
-
-func (c RouteChange) check() error {
-	if c.Delete {
-		c.Route.Type = Unreachable // the key alone matters
-	}
-	return c.Route.check()
-}
-
-func (h *Host) settleLocked(c RouteChange, err error) error {
-	if c.Delete {
-		delete(h.wanted, c.Route.key())
-		if err == nil || isAbsent(err) {
-			return nil
-		}
-		return fmt.Errorf("deleting route %v: %w", c.Route, err)
-	}
-	if err != nil {
-		// A route that was there under the same key has not been replaced.
-		return fmt.Errorf("adding route %v: %w", c.Route, err)
-	}
-	h.wanted[c.Route.key()] = c.Route
-	return nil
-}
-
-// isAbsent says that the entry, or its whole table, is not there.
-func isAbsent(err error) bool {
-	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
 }
 
 // Routes lists a table, both families, whoever made the routes.
@@ -172,7 +67,7 @@ func (h *Host) Routes(table uint32) ([]Route, error) {
 func (h *Host) Wanted(table uint32) []Route {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	routes := slices.DeleteFunc(slices.Collect(maps.Values(h.wanted)), func(r Route) bool { return r.Table != table })
+	routes := slices.Collect(h.wanted.ofTable(table))
 	SortRoutes(routes)
 	return routes
 }
@@ -203,11 +98,17 @@ func (h *Host) dumpRoutes(table uint32) ([]foundRoute, error) {
 }
 
 func (h *Host) dumpFamily(fam uint8, table uint32) ([]foundRoute, error) {
+	var found []foundRoute
+	err := h.eachRoute(fam, table, func() { found = found[:0] }, func(f foundRoute) { found = append(found, f) })
+	return found, err
+}
+
+// eachRoute hands over the routes of a table. It may begin again: reset is called
+// before each attempt.
+func (h *Host) eachRoute(fam uint8, table uint32, reset func(), do func(foundRoute)) error {
 	fixed := make([]byte, rtmsgLen)
 	fixed[0] = fam
 	request := newMessage(unix.RTM_GETROUTE, 0, fixed...).attrUint32(unix.RTA_TABLE, table)
-	var found []foundRoute
-	reset := func() { found = found[:0] }
 	err := h.socket.dump(request, reset, func(kind uint16, body []byte) error {
 		if kind != unix.RTM_NEWROUTE {
 			return nil
@@ -218,12 +119,12 @@ func (h *Host) dumpFamily(fam uint8, table uint32) ([]foundRoute, error) {
 		}
 		// A kernel before 4.20 does not filter.
 		if f.Table == table && !f.cloned {
-			found = append(found, f)
+			do(f)
 		}
 		return nil
 	})
 	if isAbsent(err) {
-		return nil, nil // a table that was never written does not exist
+		return nil // a table that was never written does not exist
 	}
-	return found, err
+	return err
 }

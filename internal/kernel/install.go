@@ -252,10 +252,8 @@ func (h *Host) forget(table uint32) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var changes []RouteChange
-	for _, r := range h.wanted {
-		if r.Table == table {
-			changes = append(changes, RouteChange{Route: r, Delete: true})
-		}
+	for r := range h.wanted.ofTable(table) {
+		changes = append(changes, RouteChange{Route: r, Delete: true})
 	}
 	return errors.Join(h.applyLocked(changes)...)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,9 +31,18 @@ type message []byte
 
 // newMessage starts a request; the socket writes sequence number and port.
 func newMessage(kind, flags uint16, fixed ...byte) message {
-	m := make(message, headerLen, headerLen+len(fixed)+64)
-	native.PutUint16(m[4:], kind)
-	native.PutUint16(m[6:], flags|unix.NLM_F_REQUEST)
+	return message(nil).begin(kind, flags, fixed...)
+}
+
+// begin starts a request in the memory of an old one.
+func (m message) begin(kind, flags uint16, fixed ...byte) message {
+	var header [headerLen]byte
+	native.PutUint16(header[4:], kind)
+	native.PutUint16(header[6:], flags|unix.NLM_F_REQUEST)
+	if cap(m) == 0 {
+		m = make(message, 0, headerLen+len(fixed)+96)
+	}
+	m = append(m[:0], header[:]...)
 	m = append(m, fixed...)
 	return m.sized()
 }
@@ -45,15 +55,30 @@ func (m message) sized() message {
 	return m
 }
 
+func (m message) attrHeader(kind uint16, length int) message {
+	m = native.AppendUint16(m, uint16(attrLen+length))
+	return native.AppendUint16(m, kind)
+}
+
 func (m message) attr(kind uint16, value ...byte) message {
-	m = native.AppendUint16(m, uint16(attrLen+len(value)))
-	m = native.AppendUint16(m, kind)
-	m = append(m, value...)
-	return m.sized()
+	return append(m.attrHeader(kind, len(value)), value...).sized()
 }
 
 func (m message) attrUint32(kind uint16, value uint32) message {
-	return m.attr(kind, native.AppendUint32(nil, value)...)
+	return message(native.AppendUint32(m.attrHeader(kind, 4), value)).sized()
+}
+
+func (m message) attrAddr(kind uint16, a netip.Addr) message {
+	return m.attrHeader(kind, a.BitLen()/8).addr(a).sized()
+}
+
+func (m message) addr(a netip.Addr) message {
+	if a.Is4() {
+		b := a.As4()
+		return append(m, b[:]...)
+	}
+	b := a.As16()
+	return append(m, b[:]...)
 }
 
 // header is the first part of a received message.

@@ -28,7 +28,7 @@ func TestRouteMessageGolden(t *testing.T) {
 		{
 			"source-specific default",
 			addRoute(Route{Dst: prefix("::/0"), Src: prefix("2001:db8:42::/48"), Gateway: addr("fe80::1"), Ifindex: 7, Priority: 1024, Table: 326, Protocol: 42}),
-			`70000000 1800 0505 00000000 00000000
+			`70000000 1800 0105 00000000 00000000
 			 0a 00 30 00 00 2a 00 01 00000000
 			 1400 0100 00000000000000000000000000000000
 			 1400 0200 20010db8004200000000000000000000
@@ -40,7 +40,7 @@ func TestRouteMessageGolden(t *testing.T) {
 		{
 			"IPv4 by an IPv6 next hop (RFC 9229)",
 			addRoute(Route{Dst: prefix("10.42.0.0/16"), Gateway: addr("fe80::1"), Ifindex: 7, Priority: 1024, Table: 326, Protocol: 42}),
-			`54000000 1800 0505 00000000 00000000
+			`54000000 1800 0105 00000000 00000000
 			 02 10 00 00 00 2a 00 01 00000000
 			 0800 0100 0a2a0000
 			 0800 0f00 46010000
@@ -51,7 +51,7 @@ func TestRouteMessageGolden(t *testing.T) {
 		{
 			"deletion names key and protocol only",
 			deleteRoute(Route{Dst: prefix("2001:db8:42::/48"), Type: Unreachable, Priority: 1024, Table: 326, Protocol: 42}),
-			`40000000 1900 0500 00000000 00000000
+			`40000000 1900 0100 00000000 00000000
 			 0a 30 00 00 00 2a ff 00 00000000
 			 1400 0100 20010db8004200000000000000000000
 			 0800 0f00 46010000
@@ -187,7 +187,7 @@ func FuzzT13_ParseEvent(f *testing.F) {
 	f.Add([]byte(rule{family: unix.AF_INET6, priority: 26000, jump: 32766, protocol: 42}.message(unix.RTM_NEWRULE)))
 	f.Add([]byte(newMessage(unix.RTM_NEWLINK, 0, make([]byte, ifinfomsgLen)...).attr(unix.IFLA_IFNAME, []byte("eth0\x00")...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := &Host{wanted: map[routeKey]Route{}, socket: &socket{port: 1}}
+		h := &Host{wanted: newWantedRoutes(), socket: &socket{port: 1}}
 		_ = eachMessage(b, func(hd header, body []byte) error {
 			_, _, _ = parseRule(body)
 			_, _ = parseLink(body)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // repairs counts what had to be put back, by kind, so that each kind is
@@ -140,7 +142,7 @@ func (h *Host) repairRoutes(keys []routeKey, log *slog.Logger) bool {
 	defer h.mu.Unlock()
 	var missing, stray []Route
 	for _, k := range keys {
-		if r, ok := h.wanted[k]; ok {
+		if r, ok := h.wanted.get(k); ok {
 			missing = append(missing, r)
 		} else {
 			stray = append(stray, Route{Dst: k.dst, Src: k.src, Priority: k.priority, Table: k.table, Protocol: Protocol})
@@ -153,10 +155,7 @@ func (h *Host) repairRoutes(keys []routeKey, log *slog.Logger) bool {
 func (h *Host) resyncRoutes(log *slog.Logger) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	tables := make(map[uint32]bool)
-	for k := range h.wanted {
-		tables[k.table] = true
-	}
+	tables := h.wanted.tables()
 	var own marks
 	if i := h.installed.get(); i != nil {
 		own = i.plan.marks()
@@ -164,35 +163,38 @@ func (h *Host) resyncRoutes(log *slog.Logger) bool {
 	}
 	changed := false
 	for _, table := range slices.Sorted(maps.Keys(tables)) {
-		found, err := h.dumpRoutes(table)
+		missing, stray, err := h.compareLocked(table, own)
 		if err != nil {
 			log.Warn("comparing the kernel's tables", "err", err)
 			continue
 		}
-		missing, stray := h.compareLocked(table, own, found)
 		changed = h.mendLocked(missing, stray, log) || changed
 	}
 	return changed
 }
 
-func (h *Host) compareLocked(table uint32, own marks, found []foundRoute) (missing, stray []Route) {
-	have := make(map[routeKey]bool, len(found))
-	for _, f := range found {
-		want, wanted := h.wanted[f.key()]
-		if wanted && !f.many && f.Route == want {
-			have[f.key()] = true
+// compareLocked keeps nothing of what it compares: a table may be large.
+func (h *Host) compareLocked(table uint32, own marks) (missing, stray []Route, err error) {
+	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		before := len(stray)
+		reset := func() {
+			h.wanted.unsee(fam == unix.AF_INET)
+			stray = stray[:before]
 		}
-		if !wanted && own.hasStray(f) {
-			stray = append(stray, f.Route)
+		err := h.eachRoute(fam, table, reset, func(f foundRoute) {
+			want, wanted := h.wanted.get(f.key())
+			switch {
+			case wanted && !f.many && f.Route == want:
+				h.wanted.see(f.key())
+			case !wanted && own.hasStray(f):
+				stray = append(stray, f.Route)
+			}
+		})
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	for k, r := range h.wanted {
-		if k.table == table && !have[k] {
-			missing = append(missing, r)
-		}
-	}
-	SortRoutes(missing)
-	return missing, stray
+	return h.wanted.unseen(table), stray, nil
 }
 
 func (h *Host) mendLocked(missing, stray []Route, log *slog.Logger) bool {

@@ -16,7 +16,7 @@ const scopeNowhere = unix.RT_SCOPE_NOWHERE
 
 const rtaNHID = 30 // RTA_NH_ID, which x/sys has not
 
-var kernelTypes = map[RouteType]uint8{
+var kernelTypes = [...]uint8{
 	Unicast:     unix.RTN_UNICAST,
 	Unreachable: unix.RTN_UNREACHABLE,
 	Throw:       unix.RTN_THROW,
@@ -41,34 +41,38 @@ func family(a netip.Addr) uint8 {
 	return unix.AF_INET6
 }
 
-// addRoute replaces in place: there is no moment without the route. Without
+func addRoute(r Route) message { return appendAddRoute(nil, r) }
+
+// appendAddRoute replaces in place: there is no moment without the route. Without
 // NLM_F_REPLACE the kernel would add a second next hop to an IPv6 route.
-func addRoute(r Route) message {
+func appendAddRoute(m message, r Route) message {
 	scope := uint8(unix.RT_SCOPE_UNIVERSE)
 	if r.Dst.Addr().Is4() && r.Type == Unicast && !r.Gateway.IsValid() {
 		scope = unix.RT_SCOPE_LINK // fib_create_info refuses a wider scope without a gateway
 	}
-	m := routeMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r, scope, kernelTypes[r.Type])
+	m = m.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r, scope, kernelTypes[r.Type])
 	if r.Ifindex != 0 {
 		m = m.attrUint32(unix.RTA_OIF, uint32(r.Ifindex))
 	}
 	if r.Gateway.IsValid() {
-		m = appendGateway(m, r)
+		m = m.gateway(r)
 	}
 	if r.PrefSrc.IsValid() {
-		m = m.attr(unix.RTA_PREFSRC, r.PrefSrc.AsSlice()...)
+		m = m.attrAddr(unix.RTA_PREFSRC, r.PrefSrc)
 	}
 	return m
 }
 
-// deleteRoute names only the key and our protocol, so that it finds our route
-// whatever its next hop has become, and never another program's.
-func deleteRoute(r Route) message {
-	return routeMessage(unix.RTM_DELROUTE, 0, r, scopeNowhere, 0)
+func deleteRoute(r Route) message { return appendDeleteRoute(nil, r) }
+
+// appendDeleteRoute names only the key and our protocol, so that it finds our
+// route whatever its next hop has become, and never another program's.
+func appendDeleteRoute(m message, r Route) message {
+	return m.route(unix.RTM_DELROUTE, 0, r, scopeNowhere, 0)
 }
 
-func routeMessage(kind, flags uint16, r Route, scope, rtn uint8) message {
-	fixed := make([]byte, rtmsgLen)
+func (m message) route(kind, flags uint16, r Route, scope, rtn uint8) message {
+	var fixed [rtmsgLen]byte
 	fixed[0] = family(r.Dst.Addr())
 	fixed[1] = uint8(r.Dst.Bits())
 	if r.Src.IsValid() {
@@ -79,23 +83,24 @@ func routeMessage(kind, flags uint16, r Route, scope, rtn uint8) message {
 		fixed[4] = uint8(r.Table)
 	}
 	fixed[5], fixed[6], fixed[7] = r.Protocol, scope, rtn
-	m := newMessage(kind, flags|unix.NLM_F_ACK, fixed...)
-	m = m.attr(unix.RTA_DST, r.Dst.Addr().AsSlice()...)
+	m = m.begin(kind, flags, fixed[:]...)
+	m = m.attrAddr(unix.RTA_DST, r.Dst.Addr())
 	if r.Src.IsValid() {
-		m = m.attr(unix.RTA_SRC, r.Src.Addr().AsSlice()...)
+		m = m.attrAddr(unix.RTA_SRC, r.Src.Addr())
 	}
 	m = m.attrUint32(unix.RTA_TABLE, r.Table)
 	return m.attrUint32(unix.RTA_PRIORITY, r.Priority)
 }
 
-// appendGateway writes RTA_VIA (u16 family, address) where the families differ:
-// RFC 9229, an IPv4 destination by an IPv6 next hop.
-func appendGateway(m message, r Route) message {
+// gateway writes RTA_VIA (u16 family, address) where the families differ: RFC
+// 9229, an IPv4 destination by an IPv6 next hop.
+func (m message) gateway(r Route) message {
 	if family(r.Gateway) == family(r.Dst.Addr()) {
-		return m.attr(unix.RTA_GATEWAY, r.Gateway.AsSlice()...)
+		return m.attrAddr(unix.RTA_GATEWAY, r.Gateway)
 	}
-	via := native.AppendUint16(nil, uint16(family(r.Gateway)))
-	return m.attr(unix.RTA_VIA, append(via, r.Gateway.AsSlice()...)...)
+	m = m.attrHeader(unix.RTA_VIA, 2+r.Gateway.BitLen()/8)
+	m = native.AppendUint16(m, uint16(family(r.Gateway)))
+	return m.addr(r.Gateway).sized()
 }
 
 // foundRoute is an entry as the kernel says it, with what Route leaves out.

@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// batchMessages bounds the acknowledgements of one send: each takes about
-	// 800 bytes of the receive buffer, whose default is 200 KiB.
-	batchMessages = 64
-	batchBytes    = 32 << 10
+	// batchMessages bounds the answers to one send, if all of it is refused: each
+	// takes about 800 bytes of the receive buffer, whose default is 200 KiB.
+	batchMessages = 128
+	batchBytes    = 16 << 10
+	batchSlack    = 1 << 10  // for the message that fills the datagram
 	receiveBytes  = 64 << 10 // more than the kernel ever puts in one datagram of a dump
 	dumpTries     = 5
 )
@@ -28,10 +29,11 @@ type socket struct {
 	fd   int
 	port uint32 // events that we caused carry it
 
-	mu     sync.Mutex
-	seq    uint32
-	buffer []byte
-	closed bool
+	mu      sync.Mutex
+	seq     uint32
+	buffer  []byte
+	closed  bool
+	pending requests
 }
 
 func openSocket() (*socket, error) {
@@ -81,67 +83,90 @@ func (s *socket) close() error {
 }
 
 // exchange sends the requests, many to a datagram, and gives the answer to each.
-func (s *socket) exchange(requests []message) []error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	answers := make([]error, len(requests))
-	for start := 0; start < len(requests); {
-		end := batchEnd(requests, start)
-		s.exchangeLocked(requests[start:end], answers[start:end])
-		start = end
+func (s *socket) exchange(all []message) []error {
+	answers := make([]error, len(all))
+	r := s.begin()
+	defer r.end()
+	start := 0
+	flush := func(sent int) {
+		r.flush(func(n int, err error) { answers[start+n] = err })
+		start = sent
 	}
+	for i, m := range all {
+		if r.add(m) {
+			flush(i + 1)
+		}
+	}
+	flush(len(all))
 	return answers
 }
 
-func batchEnd(requests []message, start int) int {
-	size := 0
-	for i := start; i < len(requests); i++ {
-		size += len(requests[i])
-		if i > start && (size > batchBytes || i-start >= batchMessages) {
-			return i
-		}
-	}
-	return len(requests)
+// requests collects messages for one datagram. The kernel works them off in
+// order, and answers those that it refuses, and the last one: with an
+// acknowledgement for each, half of the time would go into those.
+type requests struct {
+	socket   *socket
+	datagram []byte
+	last     int // where the last message begins
+	count    int
 }
 
-func (s *socket) exchangeLocked(batch []message, answers []error) {
-	first := s.seq + 1
-	datagram := make([]byte, 0, batchBytes)
-	for _, m := range batch {
-		s.seq++
-		native.PutUint32(m[8:], s.seq)
-		native.PutUint32(m[12:], s.port)
-		datagram = append(datagram, m...)
+// begin takes the socket until end.
+func (s *socket) begin() *requests {
+	s.mu.Lock()
+	s.pending.socket = s
+	return &s.pending
+}
+
+func (r *requests) end() { r.socket.mu.Unlock() }
+
+// add says whether it is time to flush.
+func (r *requests) add(m message) (isFull bool) {
+	if r.datagram == nil {
+		r.datagram = make([]byte, 0, batchBytes+batchSlack)
 	}
-	if err := s.send(datagram); err != nil {
-		fill(answers, err)
+	r.last = len(r.datagram)
+	r.datagram = append(r.datagram, m...)
+	header := r.datagram[r.last:]
+	r.socket.seq++
+	native.PutUint16(header[6:], native.Uint16(header[6:])&^unix.NLM_F_ACK)
+	native.PutUint32(header[8:], r.socket.seq)
+	native.PutUint32(header[12:], r.socket.port)
+	r.count++
+	return r.count >= batchMessages || len(r.datagram) >= batchBytes
+}
+
+// flush sends what was added and reports those that failed, by their number
+// since the last flush.
+func (r *requests) flush(failed func(n int, err error)) {
+	count, s := r.count, r.socket
+	if count == 0 {
 		return
 	}
-	done := make([]bool, len(batch))
-	for left := len(batch); left > 0; {
-		err := s.receive(func(h header, body []byte) error {
-			i := h.seq - first
-			if h.kind != unix.NLMSG_ERROR || i >= uint32(len(batch)) || done[i] {
+	flags := r.datagram[r.last+6:]
+	native.PutUint16(flags, native.Uint16(flags)|unix.NLM_F_ACK)
+	err := s.send(r.datagram)
+	first := s.seq - uint32(count) + 1
+	r.datagram, r.count = r.datagram[:0], 0
+	done := -1 // all up to here are settled
+	for err == nil && done < count-1 {
+		err = s.receive(func(h header, body []byte) error {
+			n := h.seq - first
+			if h.kind != unix.NLMSG_ERROR || n >= uint32(count) || int(n) <= done {
 				return nil // an answer to a request that was given up
 			}
-			done[i], answers[i] = true, errnoOf(h, body)
-			left--
+			done = int(n)
+			if refusal := errnoOf(h, body); refusal != nil {
+				failed(done, refusal)
+			}
 			return nil
 		})
-		if err != nil {
-			for i := range answers {
-				if !done[i] {
-					answers[i] = err
-				}
-			}
-			return
-		}
 	}
-}
-
-func fill(answers []error, err error) {
-	for i := range answers {
-		answers[i] = err
+	if err != nil {
+		// What became of the rest is unknown.
+		for n := done + 1; n < count; n++ {
+			failed(n, err)
+		}
 	}
 }
 

@@ -130,7 +130,8 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 		d.addresses = true
 	}
 	// IPv4 routes go with their link without an event, and come back with no one.
-	d.all = d.all || h.uses(l.Index)
+	// While it is down nothing can be put back.
+	d.all = d.all || (l.Up && h.uses(l.Index))
 	return nil
 }
 
@@ -151,12 +152,7 @@ func (h *Host) heedAddress(d *dirt, removed bool, body []byte) error {
 func (h *Host) uses(index int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, r := range h.wanted {
-		if r.Ifindex == index {
-			return true
-		}
-	}
-	return false
+	return h.wanted.usesLink(index)
 }
 
 func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
@@ -173,7 +169,7 @@ func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	want, wanted := h.wanted[f.key()]
+	want, wanted := h.wanted.get(f.key())
 	switch {
 	case wanted && (removed || f.many || f.Route != want):
 		d.route(f.key())
