@@ -2,6 +2,7 @@ package babel
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -29,6 +30,7 @@ type Engine struct {
 	alarms     alarms
 	routeCount int      // of all neighbours
 	changed    []*entry // whose forwarding may differ from what is installed
+	lost       int      // destinations, since the last Output
 	out        Output
 	deferred   []deferred
 	decoder    wire.Decoder
@@ -104,11 +106,36 @@ func (e *Engine) Output() Output {
 		p.install(&e.out)
 	}
 	clear(e.changed)
-	e.changed = e.changed[:0]
+	if e.changed = e.changed[:0]; cap(e.changed) > changedMax {
+		e.changed = nil
+	}
+	e.emitLost()
 	e.out.Reserve, e.out.HasReserve = e.seqno.reserve()
 	out := e.out
 	e.out = Output{}
 	return out
+}
+
+const (
+	// changedMax is for how many changed entries memory is kept.
+	changedMax = 1024
+	// lostMax bounds the events of one Output about lost routes.
+	lostMax = 256
+)
+
+// noteLost tells of the last usable route to a destination. A neighbour that dies
+// may take 50,000 with it: the first ones are named, the others counted.
+func (e *Engine) noteLost(p *entry) {
+	if e.lost++; e.lost <= lostMax {
+		e.emit(Event{Kind: RouteLost, Prefix: p.prefix(), From: p.from(), RouterID: p.advertised.id})
+	}
+}
+
+func (e *Engine) emitLost() {
+	if e.lost > lostMax {
+		e.emit(Event{Kind: RouteLost, Text: fmt.Sprintf("and %d more", e.lost-lostMax)})
+	}
+	e.lost = 0
 }
 
 // Originate announces a prefix of ours, with a metric to begin with.

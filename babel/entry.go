@@ -169,7 +169,7 @@ func (p *entry) reconsider(now time.Time) {
 		p.endHold()
 	case had:
 		p.beginHold(now)
-		p.e.emit(Event{Kind: RouteLost, Prefix: p.prefix(), From: p.from(), RouterID: p.advertised.id})
+		p.e.noteLost(p)
 	}
 	p.noteChange()
 	p.announce(now)

@@ -187,7 +187,7 @@ func (p *entry) refresh(now time.Time, r *route) {
 		// Before the stamp wraps and looks young.
 		r.smoothed, r.smoothedAt = r.metric, smoothStamp(t)
 	}
-	p.wakeAt(p.routeDue(r))
+	p.wakeAt(r.askAt()) // in case it is selected: one alarm does for both
 }
 
 // expiryTicks is expiryFactor in instants: Babel's unit is the same.

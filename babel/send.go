@@ -52,8 +52,8 @@ func (l *link) beginTrigger(now time.Time) {
 	l.dirtyAt = time.Time{}
 	var urgent []*entry
 	for c := range l.dirty {
-		entries := slices.Clone(l.dirty[c])
-		l.dirty[c] = l.dirty[c][:0]
+		entries := l.dirty[c]
+		l.dirty[c] = nil
 		slices.SortFunc(entries, compareEntries)
 		entries = slices.Compact(entries)
 		if class(c) == urgentNews {

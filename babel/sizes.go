@@ -16,10 +16,13 @@ type Sizes struct {
 
 // Sizes costs a walk over all entries.
 func (e *Engine) Sizes() Sizes {
-	s := Sizes{Entries: e.entries.count, Timers: len(e.timers) + len(e.alarms)}
+	s := Sizes{Entries: e.entries.count, Timers: len(e.timers)}
 	for p := range e.entries.each() {
 		s.Routes += len(p.routes)
 		s.Sources += p.sourceCount()
+		if p.wake != 0 {
+			s.Timers++
+		}
 		s.Requests += len(p.requests())
 		if p.isHeld() {
 			s.Held++
