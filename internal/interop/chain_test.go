@@ -110,21 +110,26 @@ func TestInteropRTT(t *testing.T) {
 // A source-specific route wins for packets of its source and for no others
 // (RFC 9079), whoever announces it and whoever is on the way.
 //
-//	first ------ second --- third --- last
-//	::/0 from S                       ::/0
+//	first --- second --- third --- last
+//	D from S                       D
 //
-// The destination is the default route: with any other, Linux does not find the
-// route for all sources where there is one for some.
+// Where D is not the default route, Linux does not find the route for all sources
+// if there is one for some. Only ours works around that, so only ours is then in
+// the middle.
 func TestInteropSourceSpecific(t *testing.T) {
-	for _, programs := range []string{
-		"ours babeld ours babeld", "babeld ours babeld ours", "babeld ours ours babeld",
-		"bird ours ours bird", "ours bird ours bird", "bird ours bird ours",
+	for _, c := range []struct{ programs, to string }{
+		{"ours babeld ours babeld", "::/0"},
+		{"babeld ours babeld ours", "::/0"},
+		{"babeld ours ours babeld", "2001:db8:ff::/48"},
+		{"ours bird ours bird", "::/0"},
+		{"bird ours bird ours", "::/0"},
+		{"bird ours ours bird", "2001:db8:ff::/48"},
 	} {
-		t.Run(strings.ReplaceAll(programs, " ", "-"), func(t *testing.T) {
+		t.Run(strings.ReplaceAll(c.programs, " ", "-"), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, programs, chain(4), noIPv4)
+			w := newWorld(t, c.programs, chain(4), noIPv4)
 			first, second, third, last := w.nodes[0], w.nodes[1], w.nodes[2], w.nodes[3]
-			to, from := netip.MustParsePrefix("::/0"), second.prefix()
+			to, from := netip.MustParsePrefix(c.to), second.prefix()
 			w.configure(func(n *node) { n.config.SourceSpecific = true })
 			first.config.AnnounceFrom = [][2]netip.Prefix{{to, from}}
 			last.config.Announce = append(last.config.Announce, to)
