@@ -13,7 +13,8 @@
 // What is here: neighbours and link costs (section 3.4 and appendix A), route
 // acquisition, feasibility and selection (3.5, 3.6), updates (3.7), requests
 // (3.8), source-specific routes (RFC 9079), IPv4 over IPv6 next hops (RFC 9229),
-// the RTT of tunnels (RFC 9616). What is not: MAC (RFC 8967) and DTLS.
+// round-trip times (RFC 9616), authentication (RFC 8967, in babel/mac). What is not:
+// DTLS. docs/babel.md says what was decided where the RFCs leave freedom.
 //
 // # Invariants
 //
