@@ -328,11 +328,13 @@ func (n *neighbour) mayStore(now time.Time, p *entry, t *wire.Update) bool {
 	if p != nil {
 		r = p.route(n)
 	}
-	if !n.canHop(t.NextHop) || r == nil && !n.hasRoom() || p == nil && n.budget.founded >= n.link.e.RoutesMax {
+	e := n.link.e
+	isFull := p == nil && (n.budget.founded >= e.RoutesMax || e.entries.isFull())
+	if !n.canHop(t.NextHop) || r == nil && !n.hasRoom() || isFull {
 		return false
 	}
 	isChurn := r == nil || r.refMetric == Infinity || n.hops[r.hop].addr != t.NextHop
-	if isChurn && !n.budget.churn.take(now, 1, float64(n.link.e.RoutesMax), churnRate) || !n.mayName(now, p, t.RouterID) {
+	if isChurn && !n.budget.churn.take(now, 1, float64(e.RoutesMax), churnRate) || !n.mayName(now, p, t.RouterID) {
 		if n.againAt.IsZero() {
 			n.againAt = now.Add(againTime)
 			n.wake()
