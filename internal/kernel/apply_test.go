@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -151,7 +150,7 @@ func report(t *testing.T, name string, n int, f func()) {
 	cpu := time.Duration(v.Utime.Nano() + v.Stime.Nano() - u.Utime.Nano() - u.Stime.Nano())
 	user := time.Duration(v.Utime.Nano() - u.Utime.Nano())
 	per := float64(n) / 1000
-	t.Log(fmt.Sprintf("%-8s 1,000 routes: %.2f ms, CPU %.2f ms (user %.2f), %.0f allocations of %.0f bytes in sum", name,
+	t.Logf("%-8s 1,000 routes: %.2f ms, CPU %.2f ms (user %.2f), %.0f allocations of %.0f bytes in sum", name,
 		took.Seconds()*1000/per, cpu.Seconds()*1000/per, user.Seconds()*1000/per,
-		float64(after.Mallocs-before.Mallocs)/per, float64(after.TotalAlloc-before.TotalAlloc)/per))
+		float64(after.Mallocs-before.Mallocs)/per, float64(after.TotalAlloc-before.TotalAlloc)/per)
 }
