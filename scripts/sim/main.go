@@ -9,10 +9,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -47,7 +49,15 @@ func run() (ok bool, err error) {
 	isVerbose := flag.Bool("v", false, "a line for every seed")
 	workers := flag.Int("workers", runtime.NumCPU(), "processors")
 	isScale := flag.Bool("converge", false, "only converge from nothing, and say what that costs")
+	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	flag.Parse()
+	if *profile != "" {
+		stop, err := startProfile(*profile)
+		if err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	if t.Faults, err = sim.ParseFaults(*faults); err != nil {
 		return false, err
 	}
@@ -103,4 +113,15 @@ func many(t sim.Trial, seeds, workers int, isVerbose bool) (bool, error) {
 		}
 	}
 	return report(results, isVerbose, time.Since(begin)), nil
+}
+
+func startProfile(name string) (stop func() error, err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, fmt.Errorf("creating the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, fmt.Errorf("starting the profile: %w", err)
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
