@@ -56,7 +56,7 @@ type forwarding struct {
 	index   map[[2]netip.Prefix]int32
 	nodes   int
 	version int
-	routes  int // that are there
+	watch   func(c RouteChange)
 }
 
 func (f *forwarding) addNode() {
@@ -127,23 +127,18 @@ func (f *forwarding) removeOrigin(o Origin, n *Node) {
 func (f *forwarding) apply(w *World, c *change) {
 	f.version++
 	if c.flush {
-		f.flush(w, c)
+		f.flush(c)
 		return
 	}
 	i := f.find(c.prefix, c.from)
 	d := f.all[i]
 	was := d.next[c.node]
 	d.next[c.node], d.port[c.node] = c.to, c.port
-	if was == nowhere && c.to != nowhere {
-		f.routes++
-	}
-	if was != nowhere && c.to == nowhere {
-		f.routes--
-	}
+	f.tell(d, c.at, c.node, was)
 	f.check(w, c.at, d, c.node)
 }
 
-func (f *forwarding) flush(w *World, c *change) {
+func (f *forwarding) flush(c *change) {
 	for _, d := range f.all {
 		if d.next[c.node] == nowhere || c.port != 0 && d.port[c.node] != c.port {
 			continue
@@ -151,9 +146,11 @@ func (f *forwarding) flush(w *World, c *change) {
 		if c.port != 0 && d.next[c.node] == unreachable {
 			continue // it goes over no interface
 		}
+		was := d.next[c.node]
 		d.next[c.node], d.port[c.node] = nowhere, 0
-		f.routes--
-		f.check(w, c.at, d, c.node)
+		// A route less makes no loop, unless packets take a less specific one now.
+		// The kernel does that before any engine can say unreachable: not looked at.
+		f.tell(d, c.at, c.node, was)
 	}
 }
 
