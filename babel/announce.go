@@ -53,15 +53,17 @@ func (p *entry) setAdvertised(cur advertised) {
 // 3.7.2).
 func (p *entry) announce(now time.Time) {
 	cur, last := p.current(), p.advertised
-	isLost := cur.metric == Infinity && last.metric != Infinity
+	// An answer or a dump may have said more than what was announced.
+	isLost := cur.metric == Infinity && (last.metric != Infinity || p.isMarked(said))
 	if isLost && p.e.Fault == FaultRetraction {
 		p.setAdvertised(cur)
+		p.unmark(said)
 		return
 	}
 	isNew := cur.metric != Infinity && last.metric == Infinity
 	isTurned := isNew || cur.id != last.id || cur.link != last.link
 	switch {
-	case cur.metric == Infinity && last.metric == Infinity:
+	case cur.metric == Infinity && !isLost:
 		return
 	case !isLost && isTurned && !p.mayTurn(now):
 		return
@@ -90,6 +92,7 @@ func (p *entry) tell(now time.Time, cur advertised, isUrgent bool) {
 	last := p.advertised
 	cur.at = p.e.tick(now)
 	p.setAdvertised(cur)
+	p.unmark(said)
 	p.clearTrigger()
 	for _, l := range p.e.links {
 		isHidden := l.isHorizon() && cur.link == l.number
@@ -170,6 +173,7 @@ func (l *link) updateOf(now time.Time, p *entry) wire.Update {
 		return u
 	}
 	u.RouterID, u.Metric, u.Attachment = cur.id, metric, []byte(p.attachment().text())
+	p.mark(said)
 	if p.own() != nil {
 		u.Seqno = p.e.seqno.current
 		return u

@@ -13,28 +13,30 @@ import (
 // Engine is one Babel router. It is not safe for concurrent use: one loop owns it.
 type Engine struct {
 	Config
-	epoch      time.Time // of timestamps: the time of the first input
-	isOver     bool      // after Stop
-	seqno      ownSeqno
-	latest     time.Time // of the latest input
-	links      []*link   // by Index, ascending
-	peers      peers     // the neighbours of all links
-	budgets    budgets
-	entries    table
-	order      order
-	froms      interned[netip.Prefix]
-	gateways   interned[gateway]
-	held       int           // entries that are held
-	updateMost time.Duration // see updateMax; zero: not known
-	timers     timers
-	alarms     alarms
-	routeCount int      // of all neighbours
-	changed    []*entry // whose forwarding may differ from what is installed
-	lost       int      // destinations, since the last Output
-	out        Output
-	deferred   []deferred
-	decoder    wire.Decoder
-	batches    []*batch // that nobody uses now
+	epoch  time.Time // of timestamps: the time of the first input
+	isOver bool      // after Stop
+	seqno  ownSeqno
+	latest time.Time // of the latest input
+	// departedUntil: a neighbour that we have forgotten may send us packets.
+	departedUntil time.Time
+	links         []*link // by Index, ascending
+	peers         peers   // the neighbours of all links
+	budgets       budgets
+	entries       table
+	order         order
+	froms         interned[netip.Prefix]
+	gateways      interned[gateway]
+	held          int           // entries that are held
+	updateMost    time.Duration // see updateMax; zero: not known
+	timers        timers
+	alarms        alarms
+	routeCount    int      // of all neighbours
+	changed       []*entry // whose forwarding may differ from what is installed
+	lost          int      // destinations, since the last Output
+	out           Output
+	deferred      []deferred
+	decoder       wire.Decoder
+	batches       []*batch // that nobody uses now
 }
 
 const (

@@ -33,6 +33,7 @@ const (
 	changed                   // in Engine.changed
 	moved                     // in order.moved
 	held                      // see hold
+	said                      // finite, to somebody, since it was last told as lost
 )
 
 func (p *entry) mark(m marks)          { p.marks |= m }
@@ -161,7 +162,7 @@ func (p *entry) reconsider(now time.Time) {
 	if p.isGone() {
 		return
 	}
-	had := p.advertised.metric != Infinity
+	had := p.advertised.metric != Infinity || p.isMarked(said)
 	p.selectRoute(now)
 	isLost := p.own() == nil && p.chosen == 0
 	switch {
@@ -188,14 +189,15 @@ func (p *entry) beginHold(now time.Time) {
 	p.e.held++
 	h := &p.extra().hold
 	*h = hold{
-		since: now.Sub(p.e.epoch), least: p.e.after(now, holdMin),
+		since: now.Sub(p.e.epoch), least: p.e.deadline(later(now.Add(holdMin), p.e.departedUntil)),
 		until: p.e.after(now, expiryFactor(p.e.updateMax())),
 	}
 	for _, l := range p.e.links {
 		for _, n := range l.neighbours {
 			switch {
-			case !n.isReachable():
-			case n.isAsked(now):
+			case !n.isReachable() || n.isAsked(now):
+				// One that we do not hear may hear us still, or hear us again before it
+				// notices.
 				h.awaited.add(n.number)
 			default:
 				h.byTime = true
@@ -237,8 +239,31 @@ func (p *entry) noLongerAwaits(n *neighbour) {
 	p.wakeAt(p.holdDue())
 }
 
-// noLongerAwaited: the neighbour can neither acknowledge nor send us packets. Or it
-// is mute, and only time tells that it has forgotten.
+// departed: the neighbour cannot acknowledge any more. It may go on sending us
+// packets until it has noticed: our last IHU expires, and after lostTime it does
+// not believe what we said before.
+func (e *Engine) departed(now time.Time, n *neighbour) {
+	at := now.Add(expiryFactor(ihuEvery*n.link.HelloInterval) + lostTime)
+	if n.link.isDown {
+		at = now // nothing arrives over it
+	}
+	e.departedUntil = later(e.departedUntil, at)
+	if e.held == 0 {
+		return
+	}
+	least := e.deadline(at)
+	for p := range e.entries.each() {
+		if p.isHeld() && p.x.hold.awaited.has(n.number) {
+			if h := &p.x.hold; h.least.isBefore(least) {
+				h.least = least
+			}
+			p.noLongerAwaits(n)
+		}
+	}
+}
+
+// noLongerAwaited: the neighbour is mute, and only time tells that it has
+// forgotten.
 func (e *Engine) noLongerAwaited(n *neighbour) {
 	if e.held == 0 {
 		return

@@ -271,7 +271,6 @@ func (l *link) neighbourDown(now time.Time, n *neighbour) {
 		l.helloAt = at
 		l.wake()
 	}
-	l.e.noLongerAwaited(n)
 }
 
 func (l *link) isAnyoneReachable() bool {

@@ -40,11 +40,21 @@ func (n *neighbour) askAll(now time.Time) {
 	case n.told > 0 && next.After(now) && now.Sub(n.since) < askAllLast:
 		n.askAllAt = next // it is telling them
 		return
-	case n.told > 0 && (n.told >= n.link.toldMost || n.askAlls > 0):
+	case n.told > 0 && (n.askAlls > 0 || n.told >= n.link.toldMost && !n.isDoubtful()):
 		return
 	}
 	if n.askAlls++; n.askAlls <= askAllsMax {
 		n.askAllAt = now.Add(askAllWait)
 		n.ask(now, &wire.RouteRequest{})
 	}
+}
+
+// isDoubtful: some of its routes were not said again since it was lost.
+func (n *neighbour) isDoubtful() bool {
+	for _, r := range n.learnt() {
+		if r.is(doubtful) {
+			return true
+		}
+	}
+	return false
 }

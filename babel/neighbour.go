@@ -120,7 +120,7 @@ func (n *neighbour) forget(now time.Time) {
 	n.setCost(now, Infinity)
 	l.forgetFlights(n)
 	n.dropRoutes(now)
-	l.e.noLongerAwaited(n)
+	l.e.departed(now, n)
 	l.e.peers.remove(n)
 }
 
@@ -241,7 +241,17 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 	n.cost, n.riseAt = cost, time.Time{}
 	n.recostAt, n.recostMin = time.Time{}, now.Add(time.Duration(len(n.routes))*recostTime)
 	l := n.link
+	// What it retracted while we did not hear each other is lost, and if that was
+	// for long it will not repeat it: what it says from now on counts.
+	isLate := was == Infinity && !n.lostAt.IsZero() && now.Sub(n.lostAt) > lostTime
 	for p, r := range n.learnt() {
+		switch {
+		case cost == Infinity:
+			r.set(doubtful, true)
+		case isLate && r.is(doubtful):
+			r.refMetric = Infinity
+			r.set(stale, false)
+		}
 		p.setMetric(now, r)
 		p.reconsider(now)
 	}

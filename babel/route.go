@@ -32,7 +32,8 @@ type flags uint8
 
 const (
 	verdictMask flags = 3
-	stale       flags = 1 << (iota + 2) // selected, and a later Update of its neighbour was unfeasible
+	doubtful    flags = 1 << (iota + 1) // not said again since its neighbour was lost
+	stale                               // selected, and a later Update of its neighbour was unfeasible
 	asked                               // for a refresh before it expires
 	blocked                             // the kernel refused it
 	smooth                              // smoothed means something
@@ -182,7 +183,7 @@ func (p *entry) retract(now time.Time, r *route) {
 func (p *entry) refresh(now time.Time, r *route) {
 	t := p.e.tick(now)
 	r.expires = (p.e.after(now, 0) + expiryTicks(r.interval)).orFirst()
-	r.flags &^= asked
+	r.flags &^= asked | doubtful
 	if smoothStamp(t)-r.smoothedAt > smoothOver && r.metric != Infinity {
 		// Before the stamp wraps and looks young.
 		r.smoothed, r.smoothedAt = r.metric, smoothStamp(t)

@@ -198,9 +198,11 @@ func (n *Node) portDown(p *port) {
 		return
 	}
 	p.isUp = false
-	// The kernel forgets routes over an interface that is gone.
-	n.changes = append(n.changes, change{at: max(n.now, n.w.now), node: int32(n.Index), port: int32(p.index), flush: true})
 	n.act(func(now time.Time) { n.engine.InterfaceDown(now, p.index) })
+	// The kernel forgets routes over an interface that is gone. Which comes first is
+	// a matter of chance; a less specific route that takes over in between is not
+	// for an engine to prevent.
+	n.changes = append(n.changes, change{at: max(n.now, n.w.now), node: int32(n.Index), port: int32(p.index), flush: true})
 }
 
 // next is when something happens at the node.
