@@ -43,11 +43,23 @@ var variants = []variant{
 	{"IPv4", peers, short, ae1, func(*node) {}, plainWithin},
 	// bird 2.0.12 has no IPv4 via IPv6, and no timestamps.
 	{"IPv4-via-IPv6", peers[:1], short, viaIPv6, func(*node) {}, plainWithin},
+	// What each says that it costs to be heard by it, the others count.
+	{"unequal-costs", peers, short, noIPv4, unequalCosts, plainWithin},
+	{"wireless", peers, short, noIPv4, func(n *node) { n.config.Kind = "wireless" }, macWithin},
 	{"tunnel", peers, short, noIPv4, func(n *node) { n.config.Kind = "tunnel" }, plainWithin},
 }
 
 func withKeys(keys ...string) func(*node) {
 	return func(n *node) { n.config.Keys = keys }
+}
+
+func unequalCosts(n *node) {
+	switch n.program {
+	case "babeld":
+		n.config.Extra = []string{"default rxcost 200"}
+	case "bird":
+		n.config.Extra = []string{"rxcost 200"}
+	}
 }
 
 // Every variant in every chain: all learn all in time, the kernels have it, the

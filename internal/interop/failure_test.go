@@ -36,14 +36,7 @@ func TestInteropFailures(t *testing.T) {
 			t.Run(network.name+"/"+strings.ReplaceAll(programs, " ", "-"), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, programs, network.cables, noIPv4)
-				w.configure(func(n *node) {
-					if n.program == "babeld" {
-						// By default its split horizon swallows retractions, and a third of
-						// the carrier losses become black holes for a minute; and its
-						// smoothing keeps it on a longer way for half a minute.
-						n.config.Extra = []string{"link-detect true", "default split-horizon false", "smoothing-half-life 0"}
-					}
-				})
+				w.configure(asPeersCan)
 				w.start(around)
 				w.awaitShortest("at the start")
 				w.failures()
@@ -51,6 +44,18 @@ func TestInteropFailures(t *testing.T) {
 		}
 	}
 }
+
+// asPeersCan takes out of babeld what would take minutes: by default its split
+// horizon swallows retractions, and a third of the carrier losses become black
+// holes; and its smoothing keeps it on a longer way for half a minute.
+func asPeersCan(n *node) {
+	if n.program == "babeld" {
+		n.config.Extra = []string{"link-detect true", "default split-horizon false", "smoothing-half-life 0"}
+	}
+}
+
+// around is the bound for the world's timers.
+func (w *world) around() time.Duration { return around * time.Duration(max(w.slower, 1)) }
 
 func (w *world) failures() {
 	w.TB.Helper()
@@ -84,13 +89,13 @@ func (w *world) failures() {
 	w.lead("neighbour ended")
 	w.dead.router.Start()
 	w.mended("neighbour started again after its end")
-	w.Await("metrics that agree", around, w.metricsAgree)
+	w.Await("metrics that agree", w.around(), w.metricsAgree)
 }
 
 // lead waits for routes around the failure.
 func (w *world) lead(what string) {
 	w.TB.Helper()
-	took := w.awaitRoutes("routes around: "+what, around)
+	took := w.awaitRoutes("routes around: "+what, w.around())
 	w.TB.Logf("measured: %s, routes lead around after %v", what, took.Round(10*time.Millisecond))
 	w.pingAll()
 }
@@ -106,7 +111,7 @@ func (w *world) mended(what string) {
 
 func (w *world) awaitShortest(what string) time.Duration {
 	w.TB.Helper()
-	return w.Await("the shortest ways, "+what, 2*around, w.isShortest)
+	return w.Await("the shortest ways, "+what, 2*w.around(), w.isShortest)
 }
 
 // isShortest says whether all ways are as short as they can be: all links cost

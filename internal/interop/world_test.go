@@ -39,6 +39,8 @@ type world struct {
 	ipv4  ipv4
 	dead  *node // its router does not run
 	cut   *link // carries nothing
+
+	slower int // by how much its timers are than those of this package, or 0
 }
 
 // ipv4 says what IPv4 a world has.
