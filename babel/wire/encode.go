@@ -49,7 +49,7 @@ func (e *Encoder) Take() []byte {
 func (e *Encoder) Limit(limit int) { e.limit = limit }
 
 // Spare makes room for octets that others append to the packets.
-func (e *Encoder) Spare(octets int) { e.spare = octets }
+func (e *Encoder) Spare(octets int) { e.spare = max(octets, 0) }
 
 // Reset begins another packet; the bytes of the last one stay with their owner.
 func (e *Encoder) Reset() {
