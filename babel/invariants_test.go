@@ -9,7 +9,12 @@ import (
 
 // check is the list of invariants.
 func (z *player) check() error {
-	return errors.Join(z.checkSeqno(), z.checkEntries(), z.checkTable(), z.checkNeighbours(), z.checkTimers())
+	for _, f := range []func() error{z.checkSeqno, z.checkEntries, z.checkTable, z.checkNeighbours, z.checkTimers} {
+		if err := f(); err != nil {
+			return err // what comes after trusts what is before
+		}
+	}
+	return nil
 }
 
 func (z *player) checkSeqno() error {
@@ -202,7 +207,7 @@ func (z *player) checkTimers() error {
 		}
 		for _, n := range l.neighbours {
 			if isLate(n) {
-				return fmt.Errorf("the timer of %v is late", n.addr)
+				return fmt.Errorf("the timer of %v is late: due %v, set for %v, now %v", n.addr, n.due().Sub(z.now), inHeap[n].Sub(z.now), z.now.Sub(epoch))
 			}
 		}
 	}

@@ -134,6 +134,7 @@ func (in *inbound) sample(now time.Time) {
 	}
 	n.rtt.noteHello(now, in.hello.Transmit, in.arrival)
 	n.reckon(now)
+	n.wake()
 }
 
 // isOurs: an IHU without address is for whoever receives it.

@@ -169,7 +169,7 @@ type Update struct {
 	Seqno    uint16
 	Metric   uint16
 	RouterID RouterID   // zero in a retraction: the sender said none
-	NextHop  netip.Addr // zero in a retraction, or when writing: the packet's source
+	NextHop  netip.Addr // zero in a retraction, or when writing: the packet's source, unless an Update before it in the packet has an IPv6 one
 	// Attachment is the opaque sub-TLVs, as they are on the wire. It may be a part
 	// of the datagram, and lives as long.
 	Attachment []byte
