@@ -95,8 +95,15 @@ func (w *world) failures() {
 // lead waits for routes around the failure.
 func (w *world) lead(what string) {
 	w.TB.Helper()
-	took := w.awaitRoutes("routes around: "+what, w.around())
-	w.TB.Logf("measured: %s, routes lead around after %v", what, took.Round(10*time.Millisecond))
+	var last error
+	took := w.Await("routes around: "+what, w.around(), func() error {
+		err := w.routesLead()
+		if err != nil {
+			last = err
+		}
+		return err
+	})
+	w.TB.Logf("measured: %s, routes lead around after %v; the last thing missing: %v", what, took.Round(10*time.Millisecond), last)
 	w.pingAll()
 }
 
