@@ -78,6 +78,14 @@ func TestNoGrowth(t *testing.T) {
 		c.isCut, c.loss = false, 0
 	}
 	w.run(45 * time.Minute)
+	w.await("no dump is on its way", time.Minute, func() bool {
+		for _, n := range w.nodes {
+			if x := n.engine.Sizes(); x.Flights+x.Queued > 0 {
+				return false
+			}
+		}
+		return true
+	})
 	for _, n := range w.nodes {
 		e := n.engine
 		timers := len(e.timers)
