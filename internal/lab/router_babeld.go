@@ -88,14 +88,18 @@ func (babeld) options(b *strings.Builder, c RouterConfig) (string, error) {
 // announce makes the kernel routes, and the filters that let them pass.
 func (babeld) announce(h *Host, c RouterConfig, line func(string, ...any)) {
 	h.Lab.TB.Helper()
+	var routes []string
 	for _, prefix := range c.Announce {
-		h.IP(fmt.Sprintf("route replace unreachable %v proto %d", prefix, babeldProtocol))
+		routes = append(routes, fmt.Sprintf("route replace unreachable %v proto %d", prefix, babeldProtocol))
 		line("redistribute ip %v eq %d proto %d", prefix, prefix.Bits(), babeldProtocol)
 	}
 	for _, both := range c.AnnounceFrom {
 		to, from := both[0], both[1]
-		h.IP(fmt.Sprintf("route replace unreachable %v from %v proto %d", to, from, babeldProtocol))
+		routes = append(routes, fmt.Sprintf("route replace unreachable %v from %v proto %d", to, from, babeldProtocol))
 		line("redistribute ip %v eq %d src-ip %v src-eq %d proto %d", to, to.Bits(), from, from.Bits(), babeldProtocol)
+	}
+	if len(routes) > 0 {
+		h.IP(routes...)
 	}
 }
 
