@@ -39,6 +39,22 @@
 // Everything with a deadline (link, neighbour, entry) is in one heap, by a time
 // that is never later than its earliest deadline.
 //
+// # Policy
+//
+// Import admits, holds or refuses what neighbours say, and may add to its metric;
+// Export does the same, for each link, with what they hear. FilterChanged
+// evaluates both anew: what is refused now is dropped or retracted, what is
+// admitted is asked for or announced, the rest is left alone. A route carries the
+// opaque sub-TLVs 112 to 119 of its Updates, unchanged; SetAttachment gives them
+// to our own.
+//
+// # Limits
+//
+// Each neighbour has a budget (limits.go) for what it may make us store and say.
+// It is by address and outlives the neighbour. What was dropped or delayed is in
+// NeighbourState.Dropped. Nothing stored is thrown out for something newer, and a
+// retraction never waits.
+//
 // # Tunnels
 //
 // A link of kind Tunnel has one neighbour. Changes are sent once and resent until

@@ -86,6 +86,12 @@ const (
 	// one may take its place.
 	strangerTime = 4 * time.Second
 
+	// How often a neighbour's word may make our own seqno jump: a router that lost
+	// its record needs that once. Whoever makes it jump by half the circle lets it
+	// look old to others.
+	jumpsBurst = 4
+	jumpsRate  = 1.0 / 60
+
 	// Events about what is wrong.
 	complaintsBurst = 32
 	complaintsRate  = 1
@@ -133,6 +139,7 @@ type budget struct {
 	dumps      allowance
 	requests   allowance
 	churn      allowance
+	jumps      allowance
 	sources    allowance
 	news       allowance
 	ups        allowance

@@ -223,3 +223,43 @@ func TestT12_RefusedPrefixesTakeNoRoom(t *testing.T) {
 		t.Errorf("peak %+v, dropped %+v", s.peak, s.e.Neighbours()[0].Dropped)
 	}
 }
+
+// Requests for our own seqno without end: it rises a few times, then once a
+// second, and everyone who asks has an answer. So do the durable reservations.
+func TestT12_OwnSeqnoRisesSlowly(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Tunnel)
+	s.e.Originate(s.now, prefixA, nowhere, 0)
+	s.pass(time.Second)
+	for i := range uint16(3000) {
+		a.say(&wire.SeqnoRequest{Prefix: prefixA, Seqno: s.e.Snapshot(s.now).Seqno + 1, HopCount: 9, RouterID: selfID})
+		s.pass(10 * time.Millisecond)
+		if i%300 == 0 {
+			a.greet()
+		}
+	}
+	if risen := s.e.Snapshot(s.now).Seqno - 100; risen < 60 || risen > seqnoBumps+30*seqnoBumpsRate+40 {
+		t.Errorf("risen by %d in 30 s", risen)
+	}
+}
+
+// A router that lost its record is told its seqno once; whoever tells it again
+// and again is not believed.
+func TestT12_OwnSeqnoJumpsRarely(t *testing.T) {
+	s := newScript(t, nil)
+	a := s.link(1, Tunnel)
+	s.e.Originate(s.now, prefixA, nowhere, 0)
+	jumps := 0
+	for range 60 {
+		was := s.e.Snapshot(s.now).Seqno
+		a.announce(prefixA, selfID, was+30000, 1)
+		a.say(&wire.SeqnoRequest{Prefix: prefixA, Seqno: was + 30000, HopCount: 9, RouterID: selfID})
+		s.idle(1100*time.Millisecond, a)
+		if d := s.e.Snapshot(s.now).Seqno - was; d > 100 {
+			jumps++
+		}
+	}
+	if jumps < 1 || jumps > jumpsBurst+2 {
+		t.Errorf("%d jumps in a minute", jumps)
+	}
+}

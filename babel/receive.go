@@ -252,7 +252,7 @@ func (n *neighbour) receiveOwn(now time.Time, p *entry, t *wire.Update) {
 	if p != nil {
 		n.retractOne(now, p) // its earlier route was by another router
 	}
-	if !e.seqno.exceed(now, t.Seqno) {
+	if !e.seqno.exceed(now, t.Seqno, n.budget) {
 		return
 	}
 	e.emit(Event{Kind: SeqnoRaised, Interface: n.link.Index, Neighbour: n.addr, Prefix: t.Prefix, Seqno: e.seqno.current})

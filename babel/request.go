@@ -234,7 +234,7 @@ func (n *neighbour) receiveSeqnoRequest(now time.Time, t *wire.SeqnoRequest) {
 	if !n.pay(now, p.replyCost()) {
 		return
 	}
-	if !isAnswered && e.Fault != FaultSeqno && !e.seqno.demand(now, t.Seqno) && len(e.deferred) < deferredMax {
+	if !isAnswered && e.Fault != FaultSeqno && !e.seqno.demand(now, t.Seqno, n.budget) && len(e.deferred) < deferredMax {
 		e.deferred = append(e.deferred, deferred{n, p}) // too early
 		return
 	}

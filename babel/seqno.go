@@ -16,6 +16,10 @@ const (
 	// seqnoBumpMin is between two increments for requests: a neighbour that asks
 	// without end cannot make the seqno wrap within the life of a source.
 	seqnoBumpMin = 100 * time.Millisecond
+	// After seqnoBumps of them there is one a second, or whoever asks without end
+	// would keep the disk busy with reservations.
+	seqnoBumps     = 64
+	seqnoBumpsRate = 1
 	// seqnoJumpMin is between two jumps above a seqno that we do not remember.
 	seqnoJumpMin  = time.Second
 	seqnoRetryMin = time.Second
@@ -32,6 +36,7 @@ type ownSeqno struct {
 	wish    bool   // limit has not been said yet
 	retryAt time.Time
 	bumped  time.Time
+	bumps   allowance
 	jumped  time.Time
 	bumpAt  time.Time // of an increment that came too early
 	gapAt   time.Time // when a request was far ahead of us
@@ -52,10 +57,11 @@ func (s *ownSeqno) extend() {
 // bump is the answer to a seqno request: "increase by 1", whatever it asks for
 // (section 3.8.1.2). False: too early.
 func (s *ownSeqno) bump(now time.Time) bool {
-	if now.Sub(s.bumped) < seqnoBumpMin || !isNewer(s.limit, s.current+1) {
+	if s.bumpReady(now).After(now) || !isNewer(s.limit, s.current+1) {
 		return false
 	}
 	s.current, s.bumped = s.current+1, now
+	s.bumps.spent++
 	// Ahead of need: a failing disk then costs nothing for half a block.
 	if int16(s.limit-s.current) <= seqnoBlock/2 && s.retryAt.IsZero() {
 		s.extend()
@@ -63,15 +69,20 @@ func (s *ownSeqno) bump(now time.Time) bool {
 	return true
 }
 
+// bumpReady is when there may be another increment.
+func (s *ownSeqno) bumpReady(now time.Time) time.Time {
+	return later(s.bumped.Add(seqnoBumpMin), now.Add(s.bumps.wait(now, 1, seqnoBumps, seqnoBumpsRate)))
+}
+
 // demand is a seqno request for us. Nobody can know a seqno above ours: a request
 // that is further ahead means that our record was lost. The first gets what the
 // RFC gives it; if it comes again, others starve until we are there. False: it is
 // too early for an increment.
-func (s *ownSeqno) demand(now time.Time, seqno uint16) bool {
+func (s *ownSeqno) demand(now time.Time, seqno uint16, b *budget) bool {
 	isAhead := isNewer(seqno, s.current+1)
 	waited := now.Sub(s.gapAt)
 	if isAhead && waited >= seqnoJumpMin && waited <= seqnoGapMax {
-		s.exceed(now, seqno-1)
+		s.exceed(now, seqno-1, b)
 		return true
 	}
 	if isAhead && waited > seqnoGapMax {
@@ -80,7 +91,7 @@ func (s *ownSeqno) demand(now time.Time, seqno uint16) bool {
 	if s.bump(now) {
 		return true
 	}
-	s.bumpAt = s.bumped.Add(seqnoBumpMin)
+	s.bumpAt = s.bumpReady(now)
 	return !s.bumpAt.After(now) // else it is the reservation that is missing
 }
 
@@ -111,8 +122,11 @@ func (e *Engine) answerDeferred(now time.Time) {
 }
 
 // exceed goes above a seqno of ours that someone remembers and we do not.
-func (s *ownSeqno) exceed(now time.Time, heard uint16) bool {
+func (s *ownSeqno) exceed(now time.Time, heard uint16, b *budget) bool {
 	if !isNewer(heard, s.current) || now.Sub(s.jumped) < seqnoJumpMin || !s.retryAt.IsZero() {
+		return false
+	}
+	if !b.jumps.take(now, 1, jumpsBurst, jumpsRate) {
 		return false
 	}
 	s.current, s.jumped = heard+1, now

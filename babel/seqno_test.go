@@ -91,7 +91,7 @@ func TestF07_ReserveFails(t *testing.T) {
 			t.Fatalf("seqno %d, durable before %d", e.seqno.current, first.Reserve)
 		}
 	}
-	e.seqno.exceed(now, 5000)
+	e.seqno.exceed(now, 5000, &budget{})
 	if out := e.Output(); out.HasReserve {
 		e.ReserveFailed(now)
 	}
