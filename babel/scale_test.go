@@ -3,8 +3,6 @@ package babel
 import (
 	"fmt"
 	"hash/fnv"
-	"math/rand/v2"
-	"net/netip"
 	"testing"
 	"time"
 )
@@ -99,30 +97,6 @@ func TestNoGrowth(t *testing.T) {
 		}
 		if e.entries.count != 6 || flights+requests+jobs > 0 || timers > 6+len(e.links)*2 {
 			t.Errorf("node %d: %d entries, %d flights, %d requests, %d jobs, %d timers", n.index, e.entries.count, flights, requests, jobs, timers)
-		}
-	}
-}
-
-// Packets keep to max(MTU - 48, 512), and what is large is split.
-func TestSection4_PacketSizes(t *testing.T) {
-	for _, mtu := range []int{0, 68, 512, 560, 576, 1280, 1420, 1500} {
-		e := New(Config{RouterID: selfID, Rand: rand.New(rand.NewPCG(1, 1))})
-		for i := range 500 {
-			e.Originate(epoch, nodePrefix(i), netip.MustParsePrefix("2001:db8::/32"), 0)
-		}
-		e.InterfaceUp(epoch, InterfaceConfig{Index: 1, LinkLocal: self, MTU: mtu})
-		limit, largest := max(mtu-48, 512), 0
-		if mtu == 0 {
-			limit = 1280 - 48
-		}
-		for now := epoch; now.Before(epoch.Add(30 * time.Second)); now = now.Add(50 * time.Millisecond) {
-			e.Advance(now)
-			for _, p := range e.Output().Packets {
-				largest = max(largest, len(p.Data))
-			}
-		}
-		if largest > limit || largest < limit-60 {
-			t.Errorf("MTU %d: largest packet %d, limit %d", mtu, largest, limit)
 		}
 	}
 }
