@@ -135,7 +135,7 @@ func isWorthTelling(cur, last uint16) bool {
 }
 
 // isHorizon: "split horizon on links known symmetric and transitive" (section
-// 3.7.4): a tunnel has one other end.
+// 3.7.4): a tunnel has one other end. Of others only the operator knows.
 func (l *link) isHorizon() bool {
 	return (l.Kind == Tunnel || l.SplitHorizon) && !l.NoSplitHorizon
 }
