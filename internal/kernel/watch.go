@@ -171,7 +171,8 @@ func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 	defer h.mu.Unlock()
 	want, wanted := h.wanted.get(f.key())
 	switch {
-	case wanted && (removed || f.many || f.Route != want):
+	// That an earlier version has gone, with its link, is as it should be.
+	case wanted && removed == (f.Route == want && !f.many):
 		d.route(f.key())
 	case !wanted && !removed && i != nil && i.plan.marks().hasStray(f):
 		d.route(f.key())
