@@ -41,6 +41,7 @@ type neighbour struct {
 	heard   time.Time // any packet
 	lostAt  time.Time // when it last became unreachable
 	ackedAt time.Time // when it last acknowledged something
+	ihuAsks int       // probes since its IHU expired
 	isMute  bool      // it does not acknowledge
 	isGone  bool
 
@@ -194,7 +195,7 @@ func (n *neighbour) fire(now time.Time) {
 		return
 	}
 	if isDue(n.txUntil, now) {
-		n.txcost, n.txUntil = Infinity, time.Time{}
+		n.expireIHU(now)
 	}
 	if isDue(n.againAt, now) {
 		n.againAt = time.Time{}

@@ -79,3 +79,23 @@ func (n *neighbour) probe(now time.Time) {
 		*s = suspicion{isDead: !n.ackedAt.IsZero()}
 	}
 }
+
+// expireIHU: no IHU has come for 3.5 of its intervals. With a little loss three in
+// a row go missing several times a day on a busy node; an Acknowledgment proves
+// both directions as an IHU does, so a tunnel asks for one before it gives up.
+func (n *neighbour) expireIHU(now time.Time) {
+	isAnswered := n.ihuAsks > 0 && now.Sub(n.ackedAt) < time.Second
+	switch {
+	case n.link.Kind != Tunnel || n.txcost == Infinity || n.ackedAt.IsZero():
+	case isAnswered:
+		n.ihuAsks, n.txUntil = 0, now.Add(ihuEvery*n.link.HelloInterval)
+		return
+	case n.ihuAsks < probesMax:
+		n.ihuAsks++
+		n.txUntil = now.Add(burstMin/4 + n.rtt.duration()/3)
+		n.link.sendNow(n.addr, &wire.AckRequest{Opaque: 0, Interval: 1})
+		return
+	}
+	n.ihuAsks = 0
+	n.txcost, n.txUntil = Infinity, time.Time{}
+}
