@@ -167,6 +167,11 @@ func (p *entry) reconsider(now time.Time) {
 	isLost := p.own() == nil && p.chosen == 0
 	switch {
 	case !isLost:
+		if p.isHeld() {
+			// It has come back before everyone knew that it was lost, and they may not
+			// be told yet: lost again, it is held again.
+			p.mark(said)
+		}
 		p.endHold()
 	case had:
 		p.beginHold(now)

@@ -263,3 +263,18 @@ func TestT12_OwnSeqnoJumpsRarely(t *testing.T) {
 		t.Errorf("%d jumps in a minute", jumps)
 	}
 }
+
+// A prefix that is back, and whose announcement has to wait, is held like any
+// other when it is lost again: neighbours may have missed that it was gone.
+func TestT12_FlappingIsHeld(t *testing.T) {
+	s := newScript(t, nil)
+	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
+	b.mute = true
+	for i := range uint16(20) {
+		a.announce(prefixA, originA, i, 1)
+		s.pass(60 * time.Millisecond)
+		a.retract(prefixA)
+		s.wantUnreachable("lost", prefixA)
+		s.pass(60 * time.Millisecond)
+	}
+}
