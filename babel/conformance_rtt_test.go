@@ -106,7 +106,7 @@ func helloOf(data []byte) *wire.Hello {
 
 // With more neighbours than IHUs fit into a packet, each still gets its echo, in a
 // packet that has a Hello (script.audit), before the IHU before has expired.
-func TestA05_C129_EchoesAtPacketBoundaries(t *testing.T) {
+func TestC129_EchoesAtPacketBoundaries(t *testing.T) {
 	s := newScript(t, nil)
 	s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, LinkLocal: self, RTT: true, MTU: 512})
 	var all []*peer
