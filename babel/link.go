@@ -254,6 +254,11 @@ func (l *link) neighbourUp(now time.Time, n *neighbour) {
 		return
 	}
 	n.askAllAt = now
+	if n.ackedAt.IsZero() {
+		// Should it fall silent before there is news to acknowledge, the probes must
+		// be known to be worth something.
+		n.ask(now, &wire.AckRequest{Opaque: 0, Interval: wire.IntervalOf(ackInterval)})
+	}
 	n.wake()
 	// It need not be new to the other side, which then does not ask: what was
 	// said before was of no use to it. Late enough for its question to be

@@ -81,3 +81,34 @@ func TestC037_IHUBeforeTheFirstHelloCounts(t *testing.T) {
 		}
 	}
 }
+
+// Whether a neighbour acknowledges must be known before there is news for it: if
+// it dies first, the probes that it does not answer are proof.
+func TestNewNeighbourThatDiesBeforeAnyNews(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		s := newScript(t, nil)
+		s.e.InterfaceUp(s.now, InterfaceConfig{Index: 1, Name: "if1", LinkLocal: self, Kind: Wired, MTU: 1420})
+		p := &peer{s: s, index: 1, addr: netip.MustParseAddr("fe80::1:1")}
+		p.greet()
+		s.pass(time.Second)
+		s.heard = nil
+		p.greet()
+		s.pass(urgentMax)
+		asked := 0
+		for _, u := range s.heard {
+			if a, ok := u.tlv.(*wire.AckRequest); ok {
+				asked++
+				if answers {
+					p.say(&wire.Ack{Opaque: a.Opaque})
+				}
+			}
+		}
+		if asked != 1 {
+			t.Errorf("asked %d times to acknowledge, want once", asked)
+		}
+		s.pass(6*time.Second + burstMax + 500*time.Millisecond)
+		if reachable := s.e.Snapshot(s.now).Neighbours[0].Reachable; reachable == answers {
+			t.Errorf("answers: %v; reachable after a missed Hello and silent probes: %v", answers, reachable)
+		}
+	}
+}
