@@ -55,9 +55,25 @@
 // NeighbourState.Dropped. Nothing stored is thrown out for something newer, and a
 // retraction never waits.
 //
-// # Tunnels
+// # Links
 //
-// A link of kind Tunnel has one neighbour. Changes are sent once and resent until
-// acknowledged, so that periodic dumps can be rare; split horizon applies, but
-// never to a retraction. The cost follows the RTT and the loss.
+// A link of kind Tunnel has one neighbour. Its cost follows the RTT and the loss,
+// periodic dumps are rare, and split horizon applies, but never to a retraction.
+// Wired is 2-out-of-3, Wireless ETX; both add the cost of the RTT if it is
+// measured, and Wired a share for each Hello that was missed. An outage is no loss.
+//
+// A Hello promises the next one for when it will be sent; what changes afterwards
+// only brings it forward. A neighbour that missed one is probed, where neighbours
+// are few: it is dead when nothing comes back, without waiting for 2-out-of-3.
+//
+// # Updates on the wire
+//
+// What is to be said waits in jobs of three classes: retractions and other
+// router-ids, news, the periodic dump. Each packet takes from the most urgent one,
+// at the pace of the link's bucket, and says what is true when it leaves. Where
+// neighbours are few they acknowledge news: what is not acknowledged is sent again
+// to whoever missed it, the pace goes down, and when too much is on its way the
+// rest waits. A retracted prefix is let go when all have acknowledged. Where they
+// are many, news is said two or three times. Hello, IHU, Ack and requests wait for
+// none of this.
 package babel

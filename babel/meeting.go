@@ -58,3 +58,28 @@ func (n *neighbour) isDoubtful() bool {
 	}
 	return false
 }
+
+const (
+	// doubtTime is for how long a route of a neighbour that was lost is believed
+	// without being said again: it tells everything now, or is asked to. A large
+	// table takes longer.
+	doubtTime = 30 * time.Second
+	doubtRate = 500 // routes a second
+)
+
+// doubtRoutes is for a tunnel's neighbour that has come back with the routes that
+// we knew. What it retracted meanwhile we did not hear, and with the long Update
+// intervals of tunnels it would be a black hole for a quarter of an hour.
+func (n *neighbour) doubtRoutes(now time.Time) {
+	if n.link.Kind != Tunnel {
+		return
+	}
+	until := n.link.e.after(now, doubtTime+time.Duration(len(n.routes))*time.Second/doubtRate)
+	for p, r := range n.learnt() {
+		if until.isBefore(r.expires) {
+			r.expires = until
+			r.set(asked, true) // all at once, not one by one
+			p.wakeAt(p.routeDue(r))
+		}
+	}
+}

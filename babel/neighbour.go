@@ -259,6 +259,7 @@ func (n *neighbour) setCost(now time.Time, cost uint16) {
 	switch {
 	case was == Infinity:
 		l.e.emit(Event{Kind: NeighbourUp, Interface: l.Index, Neighbour: n.addr})
+		n.doubtRoutes(now)
 		l.neighbourUp(now, n)
 	case cost == Infinity:
 		n.told, l.toldMost = 0, max(l.toldMost, len(n.routes))
