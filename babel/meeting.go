@@ -8,7 +8,12 @@ import (
 
 const (
 	askAllWait = 2 * time.Second
-	askAllsMax = 3
+	// The first few come after the same wait, the others after twice the last: a
+	// cut of one direction may swallow them, and the next dump may be minutes away.
+	askAllsQuick = 3
+	askAllsMax   = 8
+	// One that does tell, but not all that it once told, may have nothing more.
+	askAllsMore = 2
 	// askAllLast is how long Updates that keep coming are waited for.
 	askAllLast = 10 * time.Second
 )
@@ -24,6 +29,9 @@ func (n *neighbour) noteTold(now time.Time, isFinite bool) {
 		return
 	}
 	if isFinite {
+		if n.told == 0 {
+			n.askAlls = max(n.askAlls, askAllsMax-askAllsMore)
+		}
 		n.told++
 		n.toldAt = now
 	}
@@ -40,11 +48,14 @@ func (n *neighbour) askAll(now time.Time) {
 	case n.told > 0 && next.After(now) && now.Sub(n.since) < askAllLast:
 		n.askAllAt = next // it is telling them
 		return
-	case n.told > 0 && (n.askAlls > 0 || n.told >= n.link.toldMost && !n.isDoubtful()):
+	case n.told > 0 && n.told >= n.link.toldMost && !n.isDoubtful():
 		return
 	}
 	if n.askAlls++; n.askAlls <= askAllsMax {
 		n.askAllAt = now.Add(askAllWait)
+		if n.told == 0 {
+			n.askAllAt = now.Add(askAllWait << max(n.askAlls-askAllsQuick, 0))
+		}
 		n.ask(now, &wire.RouteRequest{})
 	}
 }
