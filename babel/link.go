@@ -278,10 +278,6 @@ func (l *link) neighbourDown(now time.Time, n *neighbour) {
 	}
 }
 
-func (l *link) isAnyoneReachable() bool {
-	return slices.ContainsFunc(l.neighbours, (*neighbour).isReachable)
-}
-
 // hasAudience: on a tunnel there is nobody to talk to but the peer.
 func (l *link) hasAudience() bool { return l.Kind != Tunnel || len(l.neighbours) > 0 }
 
