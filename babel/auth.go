@@ -14,6 +14,7 @@ type auth struct {
 	*mac.Interface
 	MACState
 	reportAt time.Time
+	meeting  meeting
 }
 
 const (

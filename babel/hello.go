@@ -58,6 +58,7 @@ func (l *link) addHello(now time.Time, b *batch) {
 	hello := l.hello(now)
 	hello.Interval = wire.IntervalOf(promise)
 	b.enc.AddHello(&hello) // it comes first, and fits
+	l.addMeeting(now, b)
 	l.counters.hellosOut++
 	next := promise
 	if isRest := l.addIHUs(now, b); isRest {

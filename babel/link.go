@@ -87,6 +87,7 @@ func (e *Engine) InterfaceUp(now time.Time, config InterfaceConfig) {
 	l.setIntervals(config.HelloInterval, config.UpdateInterval)
 	l.timer.owner = l
 	l.setKeys(config.Keys, config.AcceptUnsigned)
+	l.beginMeeting(now)
 	l.number = e.freeNumber()
 	at, _ := e.linkAt(l.Index)
 	e.links = slices.Insert(e.links, at, l)

@@ -66,6 +66,14 @@ func (in *inbound) handle(now time.Time, tlv wire.TLV) {
 		in.acks = append(in.acks, a.Opaque)
 		return
 	}
+	switch t := tlv.(type) {
+	case *wire.Ack:
+		in.l.auth.meet(now, in.from, t.Opaque)
+	case *wire.IHU:
+		if in.l.auth.isForEarlierLife(now, in.from) {
+			return
+		}
+	}
 	if u, ok := tlv.(*wire.IHU); ok && in.n == nil && u.Address.IsValid() && in.l.isOurs(u.Address) {
 		// It answered our first Hello, and we missed its own: the next IHU could be
 		// three Hellos away.
