@@ -106,7 +106,7 @@ func (r *router) makeSpeaker() (err error) {
 	}
 	r.speaker = speaker.New(speaker.Config{
 		Engine: babel.Config{RouterID: r.id, Seqno: seqno, Rand: newRand()},
-		FIB:    r.host, Table: r.Table, Priority: Priority, Protocol: kernel.Protocol,
+		FIB:    &tidyFIB{FIB: r.host}, Table: r.Table, Priority: Priority, Protocol: kernel.Protocol,
 		Reserve: r.state.reserve, Log: r.Log,
 	})
 	for _, a := range r.Announce {
