@@ -16,7 +16,7 @@ import (
 
 // sideBySide is how many networks run at once, unless -parallel says: they
 // mostly wait.
-const sideBySide = "6"
+const sideBySide = "8"
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", sideBySide)
