@@ -36,8 +36,19 @@
 //	    sources     feasibility distances, by router-id
 //	    requests    seqno requests that are ours, or forwarded
 //
-// Everything with a deadline (link, neighbour, entry) is in one heap, by a time
-// that is never later than its earliest deadline.
+// Links and neighbours with a deadline are in one heap (timers), entries in another
+// (alarms), by a time that is never later than their earliest deadline: one that
+// moves away costs nothing until the old one comes.
+//
+// Entries and routes are many: a node of a network of 1,000 has 10,000 routes. So a
+// route is a value of 32 octets in the list of its entry, an entry has 112, and
+// both name others by number: neighbours (peers), links, next hops (gateways),
+// source prefixes (froms), entries themselves (table). Numbers come back when
+// nobody uses them. Times are instants of 10 ms. What few entries need at a time is
+// in extra, which is made and trimmed as they need it.
+//
+// What repeats is nearly everything that is heard: repeats looks an Update up and
+// sets the time of expiry, no more. Whatever is different goes through reconsider.
 //
 // # Policy
 //
