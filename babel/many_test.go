@@ -112,7 +112,7 @@ func TestRoutesOfAReturnedNeighbourAreDoubted(t *testing.T) {
 	s.idle(8*time.Second, a, b)
 	s.wantRoute("it is back", prefixA, a)
 	a.say(&wire.Update{Prefix: prefixB, Interval: 30000, Seqno: 1, Metric: 10, RouterID: originA})
-	s.idle(30*time.Second, a, b)
+	s.idle(60*time.Second, a, b)
 	s.wantUnreachableOrNone("not said again", prefixA)
 	s.wantRoute("said again", prefixB, a)
 	s.idle(5*time.Minute, a, b)

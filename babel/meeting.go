@@ -74,8 +74,11 @@ const (
 	// doubtTime is for how long a route of a neighbour that was lost is believed
 	// without being said again: it tells everything now, or is asked to. A large
 	// table takes longer.
-	doubtTime = 30 * time.Second
+	doubtTime = 60 * time.Second
 	doubtRate = 500 // routes a second
+	// freshTime: the neighbour could use the link before we could, and may have
+	// told everything already.
+	freshTime = 5 * time.Second
 )
 
 // doubtRoutes is for a tunnel's neighbour that has come back with the routes that
@@ -85,9 +88,12 @@ func (n *neighbour) doubtRoutes(now time.Time) {
 	if n.link.Kind != Tunnel {
 		return
 	}
-	until := n.link.e.after(now, doubtTime+time.Duration(len(n.routes))*time.Second/doubtRate)
+	e := n.link.e
+	fresh := e.tick(now.Add(-freshTime))
+	until := e.after(now, doubtTime+time.Duration(len(n.routes))*time.Second/doubtRate)
 	for p, r := range n.learnt() {
-		if until.isBefore(r.expires) {
+		told := r.expires - expiryTicks(r.interval)
+		if until.isBefore(r.expires) && told.isBefore(fresh) {
 			r.expires = until
 			r.set(asked, true) // all at once, not one by one
 			p.wakeAt(p.routeDue(r))
