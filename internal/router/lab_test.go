@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -206,4 +207,37 @@ func wantVia(m *machine, t *testing.T, to netip.Prefix, iface string) error {
 		err = fmt.Errorf("%v by %s, want %s", to, r.Interface, iface)
 	}
 	return err
+}
+
+// Three hundred interfaces, each with a neighbour.
+func TestRouter_ManyInterfaces(t *testing.T) {
+	const n = 300
+	l := lab.New(t)
+	m := newMachines(l, 2)
+	a, b := m[0], m[1]
+	var lay, here, there, left, right []string
+	for i := range n {
+		x, y := fmt.Sprintf("x%d", i), fmt.Sprintf("y%d", i)
+		lay = append(lay, fmt.Sprintf("link add name %s netns %d type veth peer name %s netns %d", x, a.PID, y, b.PID))
+		here, there = append(here, "link set "+x+" up"), append(there, "link set "+y+" up")
+		left, right = append(left, x), append(right, y)
+	}
+	outside := exec.Command("ip", "-batch", "-")
+	outside.Stdin = strings.NewReader(strings.Join(lay, "\n"))
+	if out, err := outside.CombinedOutput(); err != nil {
+		t.Fatalf("laying cables: %v: %s", err, out)
+	}
+	a.IP(here...)
+	b.IP(there...)
+	a.route(left...)
+	b.route(right...)
+	took := l.Await("all neighbours", lab.Slow(30*time.Second), func() error {
+		out, err := a.Try(a.Lab.Binary("re6stnode"), "babel", "neighbours", "--state", a.Path("babel"))
+		if got := strings.Count(out, "yes"); err == nil && got != n {
+			err = fmt.Errorf("%d neighbours of %d", got, n)
+		}
+		return err
+	})
+	t.Logf("%d neighbours after %v", n, took)
+	l.Await("b to be reached", lab.Slow(10*time.Second), func() error { return a.reaches(b) })
 }
