@@ -41,9 +41,10 @@ func (l *link) addMeeting(now time.Time, b *batch) {
 	}
 }
 
-// meet takes an Ack.
+// meet takes an Ack. That it names the number is the proof, also of one that has
+// no keys yet and is accepted unsigned.
 func (a *auth) meet(now time.Time, from netip.Addr, opaque uint16) {
-	if a.isMeeting(now) && opaque == a.meeting.opaque && a.IsKnown(now, from) && !slices.Contains(a.meeting.met, from) {
+	if a.isMeeting(now) && opaque == a.meeting.opaque && !slices.Contains(a.meeting.met, from) {
 		a.meeting.met = append(a.meeting.met, from)
 	}
 }
