@@ -336,7 +336,11 @@ func (n *neighbour) mayStore(now time.Time, p *entry, t *wire.Update) bool {
 		r = p.route(n)
 	}
 	e := n.link.e
-	isFull := p == nil && (n.budget.founded >= e.RoutesMax || e.entries.isFull())
+	most := e.RoutesMax
+	if t.From.IsValid() {
+		most /= 2 // a source prefix takes room as well
+	}
+	isFull := p == nil && (n.budget.founded >= most || e.entries.isFull())
 	if !n.canHop(t.NextHop) || r == nil && !n.hasRoom() || isFull {
 		return false
 	}
