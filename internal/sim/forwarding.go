@@ -164,6 +164,11 @@ func (f *forwarding) check(w *World, at time.Duration, changed *destination, sta
 			if n < 0 {
 				break
 			}
+			if n == start && f.hasRestarted(w, at, d, start) {
+				w.restartLoops++
+				w.At(at+restartGrace, func() { f.check(w, w.now, d, start) })
+				break
+			}
 			if n == start {
 				w.violate(at, "loop for %s: %s", d, f.walk(d, start))
 				if w.config.Trace != nil {
@@ -173,6 +178,26 @@ func (f *forwarding) check(w *World, at time.Duration, changed *destination, sta
 			}
 		}
 	}
+}
+
+// restartGrace is how long others may go on sending to a router that has
+// restarted without noticing, because its Hellos are lost: 2.5 of their intervals.
+const restartGrace = 11 * time.Second
+
+// hasRestarted: the loop goes through a router that began anew just now. It has
+// forgotten its feasibility distances, and RFC 8966 has no remedy against those
+// who have not noticed. Such a loop is counted, and must end.
+func (f *forwarding) hasRestarted(w *World, at time.Duration, d *destination, start int32) bool {
+	n := start
+	for range f.nodes {
+		if x := w.nodes[n]; x.lives > 1 && at-x.bootedAt < restartGrace {
+			return true
+		}
+		if n = f.lookup(d, n); n < 0 || n == start {
+			break
+		}
+	}
+	return false
 }
 
 // lookup is where a node sends a packet for the destination. A negative answer:

@@ -27,11 +27,13 @@ type Node struct {
 	origins []Origin
 	ports   []*port
 
-	engine  *babel.Engine
-	isAlive bool
-	now     time.Duration // of its latest event
-	clock   time.Duration // how far its own clock is ahead of the world's
-	stuck   int           // deadlines in a row that did not move
+	engine   *babel.Engine
+	isAlive  bool
+	now      time.Duration // of its latest event
+	clock    time.Duration // how far its own clock is ahead of the world's
+	lives    int
+	bootedAt time.Duration
+	stuck    int // deadlines in a row that did not move
 
 	disk      disk
 	crash     CrashPoint
@@ -152,6 +154,8 @@ func (n *Node) boot() {
 	n.now = max(n.now, n.w.now)
 	n.queue.dropUntil(n.now) // there was no socket
 	n.isAlive, n.crash, n.pending, n.stuck = true, NoCrash, nil, 0
+	n.lives++
+	n.bootedAt = n.now
 	config := babel.Config{
 		RouterID: n.id, Rand: rand.New(rand.NewPCG(n.w.rand.Uint64(), uint64(n.Index))), Fault: n.w.config.Fault,
 	}

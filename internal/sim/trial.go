@@ -47,7 +47,9 @@ type Result struct {
 	Stretch  Stretch
 	Virtual  time.Duration
 	Packets  int
-	Failures []string
+	// RestartLoops are no failures: see World.RestartLoops.
+	RestartLoops int
+	Failures     []string
 }
 
 // Filled is the trial with what follows from the seed.
@@ -247,7 +249,7 @@ func (r *trialRun) finish() {
 	for _, v := range r.w.Violations() {
 		r.Failures = append(r.Failures, v.String())
 	}
-	r.Hash, r.Virtual = r.w.Hash(), r.w.now
+	r.Hash, r.Virtual, r.RestartLoops = r.w.Hash(), r.w.now, r.w.restartLoops
 	for _, n := range r.w.nodes {
 		r.Packets += n.counters.Packets
 	}

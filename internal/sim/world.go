@@ -45,7 +45,9 @@ type World struct {
 	lines   []line
 	fib     forwarding
 	faults  []Violation
-	fast    int // windows that ran on several processors
+	// restartLoops are those that a restart has made: see hasRestarted.
+	restartLoops int
+	fast         int // windows that ran on several processors
 }
 
 // Violation is something that must never happen.
@@ -82,6 +84,9 @@ func (w *World) Links() []*Link { return w.links }
 
 // Rand is the world's own chance: for topologies and faults.
 func (w *World) Rand() *rand.Rand { return w.rand }
+
+// RestartLoops counts loops through routers that had just restarted, unnoticed.
+func (w *World) RestartLoops() int { return w.restartLoops }
 
 // Violations are those of all oracles that watch at every instant.
 func (w *World) Violations() []Violation { return w.faults }

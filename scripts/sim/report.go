@@ -23,6 +23,7 @@ func planted(name string) (babel.Fault, error) {
 type group struct {
 	name                    string
 	runs, failed, packets   int
+	restartLoops            int
 	virtual                 time.Duration
 	converge, heal, longest []time.Duration
 	stretch                 float64
@@ -34,6 +35,7 @@ func (g *group) add(r sim.Result) {
 		g.failed++
 	}
 	g.packets += r.Packets
+	g.restartLoops += r.RestartLoops
 	g.virtual += r.Virtual
 	g.converge, g.heal, g.longest = append(g.converge, r.Converge), append(g.heal, r.Heal), append(g.longest, r.Longest)
 	g.stretch = max(g.stretch, r.Stretch.Worst)
@@ -69,7 +71,8 @@ func report(results []sim.Result, isVerbose bool, took time.Duration) bool {
 				spread(g.converge), spread(g.heal), spread(g.longest), g.stretch)
 		}
 	}
-	fmt.Printf("%d packets, %.0f virtual hours in %.1f s\n", all.packets, all.virtual.Hours(), took.Seconds())
+	fmt.Printf("%d packets, %.0f virtual hours in %.1f s; %d loops through routers that had just restarted, unnoticed\n",
+		all.packets, all.virtual.Hours(), took.Seconds(), all.restartLoops)
 	for _, r := range results {
 		if len(r.Failures) == 0 {
 			continue
