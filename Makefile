@@ -39,6 +39,9 @@ soak: setup build ## the full counts of the rows: hours
 demo: setup build ## a mesh in namespaces on this machine, and what it does
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/demo
 
+sim: ## a few hundred simulated networks through storms of faults; a failing seed is printed as one command
+	@$(GO) run ./scripts/sim
+
 bench: setup build ## the figures of docs/benchmarks.md
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench
 
