@@ -6,6 +6,7 @@ const (
 	// A neighbour's receive buffer holds some 90 full datagrams by default, and
 	// no implementation read faster than a few hundred in a second.
 	bucketSize    = 8
+	bucketLeast   = 4   // packets to wake up for
 	bucketRate    = 300 // packets a second
 	bucketRateMin = 40
 	// slowerGap: losses that are noticed together have one cause.
@@ -37,9 +38,10 @@ func (b *bucket) take(now time.Time) bool {
 	return true
 }
 
-// ready is when there will be a token.
+// ready is when there will be tokens for a few packets: a wake-up costs more
+// than a packet.
 func (b *bucket) ready() time.Time {
-	missing := max(1-b.tokens, 0)
+	missing := max(bucketLeast-b.tokens, 0)
 	return b.at.Add(time.Duration(missing/b.rate*float64(time.Second)).Round(time.Microsecond) + time.Microsecond)
 }
 

@@ -249,6 +249,25 @@ func (s *Speaker) receive(d datagram) {
 	s.engine.Receive(d.at, d.port.index, d.src, d.dst, d.data)
 }
 
+const (
+	// bulkMin octets at once are a part of a large table, and the next part
+	// follows. Taking each as it comes would cost more in wake-ups of threads
+	// than in routing; after a pause there are several to take.
+	bulkMin = 1000
+	// bulkPause is well below the delays by which updates are collected anyway.
+	// The socket's buffer holds more than comes meanwhile, and the kernel notes
+	// when it came.
+	bulkPause = 10 * time.Millisecond
+)
+
+func isBulk(batch []datagram) bool {
+	sum := 0
+	for _, d := range batch {
+		sum += len(d.data)
+	}
+	return sum >= bulkMin
+}
+
 // readErrorsMax is how often a socket may fail without a datagram in between:
 // each call takes one error away, and waits where there is none.
 const readErrorsMax = 10
@@ -272,6 +291,9 @@ func (s *Speaker) read(p *port, sock socket) {
 		for _, d := range batch {
 			d.port = p
 			s.inbox <- d
+		}
+		if isBulk(batch) {
+			time.Sleep(bulkPause)
 		}
 	}
 	s.input(func(now time.Time) {

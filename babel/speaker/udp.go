@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -95,6 +96,7 @@ func prepare(fd int, config babel.InterfaceConfig) error {
 		{"traffic class", v6(unix.IPV6_TCLASS, trafficClass)},
 		{"priority", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, priority) }},
 		{"count of lost datagrams", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1) }},
+		{"time of arrival", func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) }},
 		{"receive buffer", func() error { return setReceiveBuffer(fd, receiveBufferMax) }},
 		{"port", func() error { return unix.Bind(fd, &unix.SockaddrInet6{Port: wire.Port}) }},
 		{"group", func() error { return membership(fd, unix.IPV6_JOIN_GROUP, uint32(config.Index)) }},
@@ -180,8 +182,19 @@ func (s *udpSocket) recv() ([]datagram, error) {
 	return nil, errors.Join(err, failed)
 }
 
-// readControl finds where the datagram was sent to, and whether others were lost
-// before it.
+// arrival converts the kernel's time of arrival, which is by the wall clock, to
+// the monotonic clock of now. A datagram that has waited longer than a reader
+// ever pauses tells of a clock that was set meanwhile.
+func arrival(now, wall time.Time) time.Time {
+	waited := now.Round(0).Sub(wall)
+	if waited < 0 || waited > 10*bulkPause {
+		return now
+	}
+	return now.Add(-waited)
+}
+
+// readControl finds where the datagram was sent to, when it came, and whether
+// others were lost before it.
 func (s *udpSocket) readControl(b []byte, d *datagram) {
 	for len(b) > 0 {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
@@ -194,6 +207,8 @@ func (s *udpSocket) readControl(b []byte, d *datagram) {
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
 			lost := binary.NativeEndian.Uint32(data)
 			d.lost, s.lost = lost-s.lost, lost
+		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			d.at = arrival(d.at, time.Unix((*unix.Timespec)(unsafe.Pointer(&data[0])).Unix()))
 		}
 		b = rest
 	}
