@@ -135,9 +135,9 @@ func isWorthTelling(cur, last uint16) bool {
 }
 
 // isHorizon: "split horizon on links known symmetric and transitive" (section
-// 3.7.4): a tunnel has one other end. Of others only the operator knows.
+// 3.7.4): a tunnel has one other end, and on a cable everybody hears everybody.
 func (l *link) isHorizon() bool {
-	return (l.Kind == Tunnel || l.SplitHorizon) && !l.NoSplitHorizon
+	return (l.Kind != Wireless || l.SplitHorizon) && !l.NoSplitHorizon
 }
 
 // advertisement is the Update for an entry in a multicast packet, if there is

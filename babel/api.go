@@ -144,7 +144,7 @@ type InterfaceConfig struct {
 	RTTMin, RTTMax time.Duration
 	RTTPenalty     uint16
 	// SplitHorizon and NoSplitHorizon override the kind: by default what came
-	// from a link is not said there if it is a tunnel (section 3.7.4).
+	// from a link is not said there unless it is wireless (section 3.7.4).
 	SplitHorizon, NoSplitHorizon bool
 	// UnicastHello sends scheduled Hellos to each neighbour by unicast, and
 	// multicast ones more rarely: for links on which multicast is expensive.

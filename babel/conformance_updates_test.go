@@ -345,17 +345,18 @@ func TestC084_WhatIsAdvertised(t *testing.T) {
 	}
 }
 
-// On links that are shared, what came from there is said there; on tunnels it is
-// not; and each can be told otherwise.
+// Where not everybody hears everybody, what came from there is said there; on
+// cables and tunnels it is not; and each can be told otherwise.
 func TestC085_SplitHorizon(t *testing.T) {
 	for _, v := range []struct {
 		config InterfaceConfig
 		want   bool // said back
 	}{
-		{InterfaceConfig{Kind: Wired}, true},
+		{InterfaceConfig{Kind: Wired}, false},
 		{InterfaceConfig{Kind: Wireless}, true},
 		{InterfaceConfig{Kind: Tunnel}, false},
-		{InterfaceConfig{Kind: Wired, SplitHorizon: true}, false},
+		{InterfaceConfig{Kind: Wireless, SplitHorizon: true}, false},
+		{InterfaceConfig{Kind: Wired, NoSplitHorizon: true}, true},
 		{InterfaceConfig{Kind: Tunnel, NoSplitHorizon: true}, true},
 	} {
 		s := newScript(t, nil)

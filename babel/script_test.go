@@ -87,7 +87,10 @@ func newScript(t *testing.T, change func(*Config)) *script {
 // link brings an interface up; with it comes its first peer, heard both ways.
 func (s *script) link(index int, kind Kind) *peer {
 	s.Helper()
-	s.e.InterfaceUp(s.now, InterfaceConfig{Index: index, Name: fmt.Sprint("if", index), LinkLocal: self, Kind: kind, MTU: 1420})
+	s.e.InterfaceUp(s.now, InterfaceConfig{
+		Index: index, Name: fmt.Sprint("if", index), LinkLocal: self, Kind: kind, MTU: 1420,
+		NoSplitHorizon: kind == Wired, // one link is enough to hear what is said of its routes
+	})
 	return s.peer(index)
 }
 
