@@ -20,7 +20,7 @@ func (n *node) attachmentTo(p netip.Prefix) string {
 
 // Opaque sub-TLVs travel with their route over three relays, bit for bit, and
 // change with it.
-func TestA20_AttachmentsTravelUnchanged(t *testing.T) {
+func TestAttachmentsTravelUnchanged(t *testing.T) {
 	for _, kind := range []Kind{Tunnel, Wired} {
 		w := newWorld(t, 1)
 		var n []*node
@@ -70,7 +70,7 @@ func TestA20_AttachmentsTravelUnchanged(t *testing.T) {
 }
 
 // A router that knows nothing of them takes them off, and all else is as before.
-func TestA20_AttachmentsStripped(t *testing.T) {
+func TestAttachmentsStripped(t *testing.T) {
 	s := newScript(t, nil)
 	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
 	text, _ := wire.NewAttachment([]wire.SubTLV{{Type: 113, Body: []byte("signed")}})
@@ -103,7 +103,7 @@ func TestA20_AttachmentsStripped(t *testing.T) {
 }
 
 // Those of other types are for whoever sends them: they end here.
-func TestA20_OtherUnknownSubTLVsAreNotPassedOn(t *testing.T) {
+func TestOtherUnknownSubTLVsAreNotPassedOn(t *testing.T) {
 	s := newScript(t, nil)
 	a := s.link(1, Tunnel)
 	s.link(2, Tunnel)
@@ -119,7 +119,7 @@ func TestA20_OtherUnknownSubTLVsAreNotPassedOn(t *testing.T) {
 }
 
 // An import filter sees them; what it holds has them still when it asks again.
-func TestA20_ImportFilterSeesAttachments(t *testing.T) {
+func TestImportFilterSeesAttachments(t *testing.T) {
 	var seen []string
 	verdict := Hold
 	s := newScript(t, func(c *Config) {
@@ -140,7 +140,7 @@ func TestA20_ImportFilterSeesAttachments(t *testing.T) {
 	s.wantRoute("accepted", prefixA, a)
 }
 
-func TestA20_SetAttachmentRefuses(t *testing.T) {
+func TestSetAttachmentRefuses(t *testing.T) {
 	s := newScript(t, nil)
 	if err := s.e.SetAttachment(s.now, prefixA, nowhere, nil); err == nil {
 		t.Error("a prefix that is not ours")

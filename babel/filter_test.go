@@ -28,7 +28,7 @@ func (p *policy) config(c *Config) {
 	}
 }
 
-func TestA20_ExportIsPerInterface(t *testing.T) {
+func TestExportIsPerInterface(t *testing.T) {
 	p := &policy{refused: map[int]bool{2: true}, add: map[int]uint16{}}
 	s := newScript(t, p.config)
 	a, b, c := s.link(1, Tunnel), s.link(2, Tunnel), s.link(3, Tunnel)
@@ -64,7 +64,7 @@ func TestA20_ExportIsPerInterface(t *testing.T) {
 	_ = c
 }
 
-func TestA20_ExportAddsToTheMetric(t *testing.T) {
+func TestExportAddsToTheMetric(t *testing.T) {
 	p := &policy{refused: map[int]bool{}, add: map[int]uint16{2: 1000}}
 	s := newScript(t, p.config)
 	a, b := s.link(1, Tunnel), s.link(2, Tunnel)
@@ -89,7 +89,7 @@ func TestA20_ExportAddsToTheMetric(t *testing.T) {
 	_ = b
 }
 
-func TestA20_ExportOfOurOwn(t *testing.T) {
+func TestExportOfOurOwn(t *testing.T) {
 	p := &policy{refused: map[int]bool{1: true}, add: map[int]uint16{2: 50}}
 	s := newScript(t, p.config)
 	s.link(1, Tunnel)
@@ -112,7 +112,7 @@ func (s *script) wantSaidOnly(why, want string) {
 }
 
 // A link that comes up gets no retractions of what it never heard.
-func TestA20_ExportToANewLink(t *testing.T) {
+func TestExportToANewLink(t *testing.T) {
 	p := &policy{refused: map[int]bool{2: true}, add: map[int]uint16{}}
 	s := newScript(t, p.config)
 	a := s.link(1, Tunnel)
@@ -128,7 +128,7 @@ func TestA20_ExportToANewLink(t *testing.T) {
 	_ = b
 }
 
-func TestA20_ImportCost(t *testing.T) {
+func TestImportCost(t *testing.T) {
 	p := &policy{add: map[int]uint16{}, cost: 16000}
 	s := newScript(t, p.config)
 	a, b := s.link(1, Wired), s.link(2, Wired)

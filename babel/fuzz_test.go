@@ -12,7 +12,7 @@ import (
 
 // Arbitrary inputs in an arbitrary order: never a panic, and the invariants of
 // player.check hold after each.
-func FuzzT13_Inputs(f *testing.F) {
+func FuzzT13_A18_Inputs(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
 	for seed := range uint64(20) {
 		f.Add(randomBytes(seed, 400))
@@ -26,7 +26,7 @@ func FuzzT13_Inputs(f *testing.F) {
 
 // Arbitrary octets as packets of two neighbours, which are known already: each
 // begins with its length, and whose it is.
-func FuzzT13_Engine(f *testing.F) {
+func FuzzT13_A18_Engine(f *testing.F) {
 	f.Add([]byte{20, 0x04, 0x06, 0, 0, 0, 1, 0, 100, 0x05, 0x06, 0, 0, 0, 96, 0, 100})
 	f.Add([]byte{40, 0x06, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0x08, 0x12, 2, 0x80, 64, 0, 0, 100, 0, 1, 0, 96, 0x20, 1, 0xd, 0xb8, 0, 0x42, 0, 1})
 	f.Add([]byte{20, 0x09, 0x02, 0, 0, 0x0a, 0x0e, 2, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9})
@@ -54,7 +54,7 @@ func FuzzT13_Engine(f *testing.F) {
 	})
 }
 
-// The same as FuzzT13_Inputs with long random inputs, of which more get deep.
+// The same as FuzzT13_A18_Inputs with long random inputs, of which more get deep.
 func TestT13_RandomInputs(t *testing.T) {
 	steps := 0
 	for seed := range *seeds * 20 {

@@ -6,7 +6,7 @@ const (
 	// A neighbour's receive buffer holds some 90 full datagrams by default, and
 	// no implementation read faster than a few hundred in a second.
 	bucketSize    = 8
-	bucketLeast   = 8 // packets to wake up for
+	bucketLeast   = 8   // packets to wake up for
 	bucketRate    = 300 // packets a second
 	bucketRateMin = 40
 	// slowerGap: losses that are noticed together have one cause.

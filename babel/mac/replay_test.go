@@ -169,7 +169,7 @@ func TestC108_ReorderedPacketsAreAccepted(t *testing.T) {
 }
 
 // Arbitrary octets, as they are and with a right MAC.
-func FuzzT13_Verify(f *testing.F) {
+func FuzzT13_A18_Verify(f *testing.F) {
 	f.Add([]byte{}, uint8(0))
 	f.Add(withPC(bob, "i", 1), uint8(0))
 	f.Add(withPC(group, "i", 1, &wire.ChallengeRequest{Nonce: []byte("n")}), uint8(1))

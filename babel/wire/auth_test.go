@@ -95,7 +95,7 @@ func TestC006_TrailerHasNothingElse(t *testing.T) {
 
 // Arbitrary octets: the walk ends, stays inside, and agrees with the reader on
 // where TLVs are.
-func FuzzT13_Each(f *testing.F) {
+func FuzzT13_A18_Each(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 7, 7, 16, 2, 1, 1, 0, 200, 0, 17, 5, 1})
 	f.Add([]byte{17, 12, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add([]byte{18, 255})

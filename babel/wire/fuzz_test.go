@@ -9,7 +9,7 @@ import (
 
 // Arbitrary octets: never a panic, never an illegal value; and what is read can
 // be written, and reads the same.
-func FuzzT13_Parse(f *testing.F) {
+func FuzzT13_A18_Parse(f *testing.F) {
 	for _, v := range vectors {
 		f.Add(packet(f, v.hex))
 	}

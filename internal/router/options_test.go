@@ -44,8 +44,14 @@ func TestWrongOptions(t *testing.T) {
 		parse func(string) error
 		text  string
 	}{
-		{ofInterface, "eth0"}, {ofInterface, "wlan0:wireless"}, {ofPrefix, "::/0"}, {ofPrefix, "10.1.0.0/16"},
-		{ofSource, "2001:db8::/48=::/0"}, {ofTable, "main"}, {ofTable, "4000000000"}, {ofRouterID, "02:00:00:ff:fe:00:00:01"},
+		{ofInterface, "eth0"},
+		{ofInterface, "wlan0:wireless"},
+		{ofPrefix, "::/0"},
+		{ofPrefix, "10.1.0.0/16"},
+		{ofSource, "2001:db8::/48=::/0"},
+		{ofTable, "main"},
+		{ofTable, "4000000000"},
+		{ofRouterID, "02:00:00:ff:fe:00:00:01"},
 	} {
 		if err := right.parse(right.text); err != nil {
 			t.Errorf("%q: %v", right.text, err)

@@ -126,7 +126,7 @@ func (c *turns) perMinute(w *World, minutes int) (most, mean float64) {
 // costs at rest with the RFC's intervals; with the rare updates of tunnels it
 // costs a fraction of that.
 //
-//re6st:reduced 1 minute and 1 hour; 25 hours in make soak
+//re6st:reduced 2 of 3 partitions; full in make soak
 func TestF15_PartitionHeal(t *testing.T) {
 	t.Parallel()
 	times := []time.Duration{time.Minute, time.Hour}

@@ -122,7 +122,7 @@ func TestA3_ControlTraffic(t *testing.T) {
 
 // An hour of 490 nodes on measured latencies, twice.
 //
-//re6st:reduced 40 nodes for an hour; 490 in make soak, with the measured latencies
+//re6st:reduced 40 of 490 nodes; full in make soak
 func TestA20_Simulator490NodesOneHour(t *testing.T) {
 	size, m := 40, Latencies(nil)
 	if isSoak() {
