@@ -163,7 +163,11 @@ func (r *Registry) SetNetwork(ctx context.Context, set api.NetworkSet) (api.Netw
 			return false, err
 		}
 		s.Issued = now.UTC().Truncate(time.Millisecond)
-		s.Document, err = network.Sign(documentOf(*s, p), r.authority.ca.Signer())
+		document := documentOf(*s, p)
+		if err := document.Validate(); err != nil {
+			return false, errUsage("%w", err) // a parameter that does not go with this network
+		}
+		s.Document, err = network.Sign(document, r.authority.ca.Signer())
 		return true, err
 	})
 	if err != nil {

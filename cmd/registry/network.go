@@ -67,7 +67,7 @@ func assignments(args []string) (map[string]string, error) {
 	values := map[string]string{}
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
-		if !ok || name == "" || value == "" {
+		if !ok || name == "" {
 			return nil, usage(hint, "%q is not of the form parameter=value", arg)
 		}
 		if _, twice := values[name]; twice {
@@ -90,7 +90,7 @@ func printNetwork(w io.Writer, info client.NetworkInfo, isJSON bool) error {
 		info.Version, info.Issued.Format(time.RFC3339), list(info.Prefixes), list(info.IPv4), orDash(info.Domain), strings.Join(info.Registries, ","))
 	return table(w, "PARAMETER\tVALUE\tDEFAULT\tFROM\tTO\tMEANING", func(row func(string, ...any)) {
 		for _, p := range info.Parameters {
-			row("%s\t%s\t%s\t%s\t%s\t%s", p.Name, p.Value, p.Default, p.Min, p.Max, p.Meaning)
+			row("%s\t%s\t%s\t%s\t%s\t%s", p.Name, orDash(p.Value), orDash(p.Default), orDash(p.Min), orDash(p.Max), p.Meaning)
 		}
 	})
 }

@@ -57,7 +57,10 @@ func (d Document) Validate() error {
 			return fmt.Errorf("registry %.80q: %w", r, err)
 		}
 	}
-	return d.Parameters.Validate()
+	if err := d.Parameters.Validate(); err != nil {
+		return err
+	}
+	return d.checkNAT64()
 }
 
 // checkPrefixes: those of one family, none of which is part of another.

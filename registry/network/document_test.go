@@ -43,7 +43,7 @@ func example() Document {
 
 const exampleJSON = `{"version":7,"prefixes":["2001:db8:42::/48"],"ipv4":["10.42.0.0/16"],"domain":"mesh",` +
 	`"registries":["https://registry.example:8443"],"parameters":{"tunnels":10,"refresh":300,"hello_idle":4,` +
-	`"hello_active":0.3,"update_interval":300,"min_protocol":1},"issued":"2026-01-02T03:04:05Z"}`
+	`"hello_active":0.3,"update_interval":300,"min_protocol":1,"nat64":""},"issued":"2026-01-02T03:04:05Z"}`
 
 var compare = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 
@@ -127,6 +127,9 @@ func TestDocumentValidate(t *testing.T) {
 		{"no URL", func(d *Document) { d.Registries = []string{"https://%zz"} }, "not a URL"},
 		{"a long URL", func(d *Document) { d.Registries = []string{"https://" + strings.Repeat("a", 250)} }, "longer"},
 		{"a parameter", func(d *Document) { d.Parameters.Tunnels = 41 }, "parameter tunnels"},
+		{"NAT64", func(d *Document) { d.Parameters.NAT64 = netip.MustParsePrefix("64:ff9b::/96") }, ""},
+		{"NAT64 inside the network", func(d *Document) { d.Parameters.NAT64 = netip.MustParsePrefix("2001:db8:42:64::/96") }, "overlaps"},
+		{"NAT64 of another length", func(d *Document) { d.Parameters.NAT64 = netip.MustParsePrefix("64:ff9b::/64") }, "length 96"},
 		{"no parameters", func(d *Document) { d.Parameters = Parameters{} }, "parameter tunnels"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

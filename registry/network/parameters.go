@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ type Parameters struct {
 	HelloActive    Duration `json:"hello_active"`
 	UpdateInterval Duration `json:"update_interval"`
 	MinProtocol    int      `json:"min_protocol"`
+
+	// NAT64 is where nodes find the IPv4 Internet in the IPv6 one; invalid: nowhere.
+	NAT64 netip.Prefix `json:"nat64"`
 }
 
 // Parameter is one row of the table: all that is known about a parameter.
@@ -61,6 +65,10 @@ func Table() []Parameter {
 		{
 			"min_protocol", "oldest version of the control protocol that may take part", "1", "1", "65535",
 			count{func(p *Parameters) *int { return &p.MinProtocol }},
+		},
+		{
+			"nat64", "prefix of length 96 under which gateways with --nat64 show the IPv4 Internet, such as 64:ff9b::/96; empty: none", "", "", "",
+			translation{func(p *Parameters) *netip.Prefix { return &p.NAT64 }},
 		},
 	}
 }

@@ -69,6 +69,17 @@ func TestParametersSet(t *testing.T) {
 		{name: "hello_active", value: "5s", wantErr: "longer than hello_idle"},
 		{name: "hello_idle", value: "100ms", wantErr: "longer than hello_idle"},
 		{name: "min_protocol", value: "2", want: "2"},
+		{name: "nat64", value: "64:ff9b::/96", want: "64:ff9b::/96"},
+		{name: "nat64", value: "", want: ""},
+		{name: "nat64", value: "64:ff9b::/64", wantErr: "not of length 96"},
+		{name: "nat64", value: "64:ff9b::1/96", want: "", wantErr: "bits beyond"},
+		{name: "nat64", value: "192.0.2.0/24", wantErr: "not an IPv6 prefix"},
+		{name: "nat64", value: "::ffff:0:0/96", wantErr: "not for addresses of hosts"},
+		{name: "nat64", value: "::/96", wantErr: "not for addresses of hosts"},
+		{name: "nat64", value: "ff0e::/96", wantErr: "not for addresses of hosts"},
+		{name: "nat64", value: "fe80::/96", wantErr: "not for addresses of hosts"},
+		{name: "nat64", value: "2001:db8:0:0:100::/96", wantErr: "bits 64 to 71"},
+		{name: "nat64", value: "on", wantErr: "not a prefix such as"},
 		{name: "Tunnels", value: "3", wantErr: "unknown, not one of tunnels, refresh"},
 	} {
 		p := Defaults()

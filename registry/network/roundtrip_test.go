@@ -43,6 +43,9 @@ func drawParameters(t *rapid.T) Parameters {
 		UpdateInterval: span("update_interval", time.Second, 10*time.Minute),
 		MinProtocol:    rapid.IntRange(1, 65535).Draw(t, "min_protocol"),
 	}
+	if rapid.Bool().Draw(t, "nat64") {
+		p.NAT64 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0, 0x64, 0xff, 0x9b, 9: rapid.Byte().Draw(t, "nat64 byte")}), 96)
+	}
 	p.HelloActive = span("hello_active", 50*time.Millisecond, time.Duration(p.HelloIdle))
 	return p
 }
@@ -79,7 +82,7 @@ func TestParametersRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff(p, got); diff != "" {
+		if diff := cmp.Diff(p, got, compare); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
