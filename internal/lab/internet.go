@@ -35,6 +35,7 @@ type Internet struct {
 	Router *Host
 	index  int
 	ports  []*Port
+	up     *Port // at another Internet, of a provider's
 }
 
 // Port is a host's place in an Internet.
@@ -42,6 +43,8 @@ type Port struct {
 	Host   *Host
 	Link   *Link // A is the host's end
 	V4, V6 netip.Addr
+
+	n int // the number of its networks
 }
 
 // Internet makes one without hosts.
@@ -61,13 +64,19 @@ func (l *Lab) Internet(name string) *Internet {
 
 // Attach connects a host, gives it addresses and default routes.
 func (in *Internet) Attach(h *Host, f Family) *Port {
+	h.Lab.TB.Helper()
+	return in.attach(h, f, func() *Link { return h.Lab.Connect(h, in.Router, "", "to-"+h.Name) })
+}
+
+// attach is Attach over a cable that lay makes.
+func (in *Internet) attach(h *Host, f Family, lay func() *Link) *Port {
 	t := h.Lab.TB
 	t.Helper()
 	n := len(in.ports) + 1
 	if n > 250 {
 		t.Fatalf("Internet %s has no address left for %s", in.Router.Name, h.Name)
 	}
-	p := &Port{Host: h, Link: h.Lab.Connect(h, in.Router, "", "to-"+h.Name)}
+	p := &Port{Host: h, Link: lay(), n: n}
 	in.ports = append(in.ports, p)
 	mine, routers := p.Link.A, p.Link.B
 	if f&IPv4 != 0 {

@@ -27,6 +27,9 @@ type MeshConfig struct {
 	// of Mesh.Nodes, and Talk is asked for it as for others.
 	RegistryNode bool
 	Flags        []string // of all nodes
+	Init         []string // more flags of re6stregistry init
+	// Token gives more flags of the token with which node i joins; nil: none.
+	Token func(i int) []string
 }
 
 // Backend is the one that RE6ST_WG names, userspace unless told.
@@ -77,11 +80,11 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 		m.Nodes = append(m.Nodes, l.Node(place.Host, place, "otter-hub", flags...))
 	}
 	m.restrict(c.Talk)
-	m.Registry = l.Registry(place.Host, Network, place.V6, place.V4)
+	m.Registry = l.RegistryWith(place.Host, Network, c.Init, place.V6, place.V4)
 	m.before = l.Census(m.hosts()...)
 	m.Started = time.Now()
 	m.Registry.Serve()
-	m.join()
+	m.join(c.Token)
 	return m
 }
 
@@ -112,10 +115,26 @@ func (m *Mesh) restrict(talk func(i, j int) bool) {
 // joinsAtOnce bounds how many nodes join side by side.
 const joinsAtOnce = 4
 
-func (m *Mesh) join() {
+func (m *Mesh) join(flags func(i int) []string) {
 	m.Lab.TB.Helper()
-	token := m.Registry.NewToken(len(m.Nodes))
-	errs := m.each(m.Nodes, joinsAtOnce, func(n *Node) error { return n.Join(token) })
+	tokens := map[*Node]string{}
+	shared := ""
+	for i, n := range m.Nodes {
+		var more []string
+		if flags != nil {
+			more = flags(i)
+		}
+		switch {
+		case len(more) > 0:
+			tokens[n] = m.Registry.NewToken(1, more...)
+		case shared == "":
+			shared = m.Registry.NewToken(len(m.Nodes))
+			fallthrough
+		default:
+			tokens[n] = shared
+		}
+	}
+	errs := m.each(m.Nodes, joinsAtOnce, func(n *Node) error { return n.Join(tokens[n]) })
 	if len(errs) > 0 {
 		m.Lab.TB.Fatalf("joining: %d of %d failed, first: %v", len(errs), len(m.Nodes), errs[0])
 	}

@@ -28,6 +28,11 @@ func (in *Internet) prefix6() netip.Prefix {
 	return netip.PrefixFrom(in.addr6(0, 0), 48)
 }
 
+// prefix4 is the same for IPv4.
+func (in *Internet) prefix4() netip.Prefix {
+	return netip.PrefixFrom(in.addr4(0, 0), 16)
+}
+
 // Forget deletes what the NAT remembers: established flows get new ports.
 func (in *Internet) Forget() {
 	in.Router.Lab.TB.Helper()
@@ -41,6 +46,10 @@ type Switch struct{ Host *Host }
 func (l *Lab) Switch(name string) *Switch {
 	l.TB.Helper()
 	s := &Switch{Host: l.Host(name)}
+	// A switch passes IPv6 on and speaks none itself.
+	for _, which := range []string{"all", "default"} {
+		s.Host.Sysctl("net/ipv6/conf/"+which+"/disable_ipv6", "1")
+	}
 	s.Host.IP("link add br0 type bridge", "link set br0 up")
 	return s
 }

@@ -24,8 +24,14 @@ type Registry struct {
 // addresses as URLs.
 func (l *Lab) Registry(h *Host, network string, addrs ...netip.Addr) *Registry {
 	l.TB.Helper()
+	return l.RegistryWith(h, network, nil, addrs...)
+}
+
+// RegistryWith is Registry with more flags of init.
+func (l *Lab) RegistryWith(h *Host, network string, flags []string, addrs ...netip.Addr) *Registry {
+	l.TB.Helper()
 	r := &Registry{Host: h, State: h.Path("registry")}
-	args := []string{l.Binary("re6stregistry"), "init", "--state", r.State, "--network", network}
+	args := append([]string{l.Binary("re6stregistry"), "init", "--state", r.State, "--network", network}, flags...)
 	for _, a := range addrs {
 		if a.IsValid() {
 			r.urls = append(r.urls, fmt.Sprintf("https://%v", netip.AddrPortFrom(a, RegistryPort)))
@@ -50,10 +56,11 @@ func (r *Registry) Serve() {
 	})
 }
 
-// NewToken makes a token for so many joins.
-func (r *Registry) NewToken(uses int) string {
+// NewToken makes a token for so many joins, with more flags of token create.
+func (r *Registry) NewToken(uses int, flags ...string) string {
 	r.Host.Lab.TB.Helper()
-	return strings.TrimSpace(r.Admin("token", "create", "--state", r.State, "--uses", fmt.Sprint(uses)))
+	args := []string{"token", "create", "--state", r.State, "--uses", fmt.Sprint(uses)}
+	return strings.TrimSpace(r.Admin(append(args, flags...)...))
 }
 
 // Admin runs one of the registry's commands.
