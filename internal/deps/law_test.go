@@ -24,7 +24,7 @@ pure babel: babel/wire babel/mac?
 pure tunnel: addressing tunnel/control
 pure internal/origin: addressing
 pure internal/liveness: addressing
-pure internal/border: addressing
+pure internal/border:
 
 # Edges of the node: one kind of I/O each.
 internal/durable:
@@ -38,7 +38,7 @@ tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
 ebpf: addressing
-internal/gateway: addressing
+internal/gateway: internal/border
 internal/lan: addressing internal/identity
 internal/names: addressing
 internal/config:
