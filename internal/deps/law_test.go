@@ -22,7 +22,7 @@ pure internal/identity: addressing registry/network
 pure babel/mac: babel/wire?
 pure babel: babel/wire babel/mac?
 pure tunnel: addressing tunnel/control
-pure internal/origin: addressing
+pure internal/origin: addressing internal/identity
 pure internal/liveness: addressing
 pure internal/border:
 

@@ -14,13 +14,17 @@ import (
 	"re6st/tunnel/agent"
 )
 
-// importFilter lets Babel use what the policy proves.
-func importFilter(policy origin.Policy) babel.ImportFilter {
+// importFilter lets Babel use what the address plan and the certificates prove,
+// and keep what a certificate that is not at hand may prove.
+func importFilter(c *claims) babel.ImportFilter {
 	return func(u babel.Update) babel.Verdict {
-		if policy.Check(u.Prefix, u.From, addressing.RouterID(u.RouterID)) != nil {
-			return babel.Refuse
+		switch c.Check(u.Prefix, u.From, addressing.RouterID(u.RouterID)) {
+		case origin.Admit:
+			return babel.Accept
+		case origin.Unknown:
+			return babel.Hold
 		}
-		return babel.Accept
+		return babel.Refuse
 	}
 }
 

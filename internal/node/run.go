@@ -18,7 +18,6 @@ import (
 	"re6st/babel"
 	"re6st/babel/speaker"
 	"re6st/internal/kernel"
-	"re6st/internal/origin"
 	"re6st/internal/status"
 	"re6st/registry/client"
 	"re6st/registry/network"
@@ -44,6 +43,7 @@ type daemon struct {
 	agent     *agent.Agent
 	client    *client.Client
 	directory *directory
+	claims    *claims
 }
 
 // Run brings the node up and keeps it up until ctx ends. What it put into the
@@ -101,6 +101,7 @@ func (d *daemon) build() (undo func(), err error) {
 		}
 		undos = append(undos, back)
 	}
+	d.makeClaims()
 	d.makeDocuments()
 	d.makeRouting()
 	d.makeTunnels()
@@ -210,7 +211,7 @@ func (d *daemon) makeRouting() {
 	d.speaker = speaker.New(speaker.Config{
 		Engine: babel.Config{
 			RouterID: babel.RouterID(d.member.self.RouterID), Seqno: d.state.loadSeqno(), Rand: newRand(),
-			Import: importFilter(origin.NewPolicy(d.networks)),
+			Import: importFilter(d.claims),
 		},
 		FIB: fib{d.host, d.member.self.Address}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
