@@ -13,7 +13,8 @@ import (
 // the same rule priorities.
 var ErrClaimed = errors.New("in use by another instance of re6st on this host")
 
-// claim is held while we use a table and a range of priorities. It is an
+// claim is held while we use a table and a range of priorities: what stands at
+// one of them is taken for ours. It is an
 // abstract socket: such names are per network namespace, as the tables are, and
 // end with their process, however it ends.
 type claim struct{ sockets []*net.UnixListener }
@@ -21,8 +22,10 @@ type claim struct{ sockets []*net.UnixListener }
 func takeClaim(p Plan) (*claim, error) {
 	c := &claim{}
 	names := map[string]string{fmt.Sprintf("table %d", p.Table): "table"}
-	if !p.isLone() {
-		names[fmt.Sprintf("rule priority %d", p.RulePriority)] = "rule priority"
+	for offset := range uint32(offsetOf + 1) {
+		if p.RulePriority != 0 { // a lone router has no rules
+			names[fmt.Sprintf("rule priority %d", p.RulePriority+offset)] = "rule priority"
+		}
 	}
 	for name, hint := range names {
 		l, err := claimName("@re6st " + name)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -60,8 +61,10 @@ func (h *Host) clean(p Plan, undoFile string) error {
 // the guards last, so that no packet of the mesh leaves by the host's uplink.
 func (u undo) apply(h *Host) error {
 	failures := []error{restore(u.Sysctls)}
-	if u.Address.IsValid() {
-		failures = append(failures, h.deleteAddress(u.Interface, u.Address))
+	for _, a := range []netip.Addr{u.Address, u.Address4} {
+		if a.IsValid() {
+			failures = append(failures, h.deleteAddress(u.Interface, a))
+		}
 	}
 	if u.RulePriority != 0 {
 		_, err := h.syncRules(Plan{RulePriority: u.RulePriority}.isOurs, nil)

@@ -18,11 +18,11 @@ type Installed struct {
 	undoFile string
 	claim    *claim
 
-	mu        sync.Mutex
-	undo      undo    // as on disk
-	announced []uint8 // families with announced prefixes
-	throws    []Route // installed for the on-link prefixes of now
-	removed   bool
+	mu      sync.Mutex
+	undo    undo // as on disk
+	beside  beside
+	routes  []Route // installed: guards, and throws for the on-link prefixes of now
+	removed bool
 }
 
 // installedSlot is how Watch finds what to keep.
@@ -89,13 +89,16 @@ func (i *Installed) install() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.undo = undo{Version: undoVersion, Instance: i.plan.InstanceID, Table: i.plan.Table, RulePriority: i.plan.RulePriority, Interface: i.plan.Interface, RoutePriority: i.plan.RoutePriority}
-	if i.plan.Address.IsValid() {
-		there, err := i.host.hasAddress(i.plan.Interface, i.plan.Address)
+	for _, a := range []struct{ own, undo *netip.Addr }{{&i.plan.Address, &i.undo.Address}, {&i.plan.Address4, &i.undo.Address4}} {
+		if !a.own.IsValid() {
+			continue
+		}
+		there, err := i.host.hasAddress(i.plan.Interface, *a.own)
 		if err != nil {
 			return fmt.Errorf("preparing the interface of the node's address: %w", err)
 		}
 		if !there {
-			i.undo.Address = i.plan.Address
+			*a.undo = *a.own
 		}
 	}
 	if err := i.undo.write(i.undoFile); err != nil {
@@ -104,49 +107,56 @@ func (i *Installed) install() error {
 	if _, err := i.syncSysctlsLocked(); err != nil {
 		return err
 	}
-	if err := i.addGuardsLocked(); err != nil {
+	if err := i.syncBesideLocked(); err != nil {
 		return err
 	}
-	if _, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.announced)); err != nil {
-		return err
-	}
-	if i.undo.Address.IsValid() {
-		return i.host.addAddress(i.plan.Interface, i.plan.Address)
+	for _, a := range []netip.Addr{i.undo.Address, i.undo.Address4} {
+		if !a.IsValid() {
+			continue
+		}
+		if err := i.host.addAddress(i.plan.Interface, a); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (i *Installed) addGuardsLocked() error {
-	var changes []RouteChange
-	for _, r := range i.plan.guards() {
-		changes = append(changes, RouteChange{Route: r})
-	}
-	if err := errors.Join(i.host.Apply(changes)...); err != nil {
+// syncBesideLocked brings routes and rules to what beside says: the routes that
+// stop a packet stand before the rules that lead to them.
+func (i *Installed) syncBesideLocked() error {
+	if err := i.syncRoutesLocked(); err != nil {
 		return err
 	}
-	return i.syncThrowsLocked()
+	_, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.beside))
+	return err
 }
 
-// syncThrowsLocked makes the throw routes match the on-link prefixes of now.
-func (i *Installed) syncThrowsLocked() error {
+// syncRoutesLocked makes guards and throws match the on-link prefixes of now.
+func (i *Installed) syncRoutesLocked() error {
 	onLink, err := i.host.onLinkPrefixes()
 	if err != nil {
 		return err
 	}
-	want := i.plan.throws(onLink)
+	want := append(i.plan.guards(i.beside), i.plan.throws(onLink, i.beside)...)
+	changes := difference(i.routes, want)
+	i.routes = want
+	return errors.Join(i.host.Apply(changes)...)
+}
+
+// difference is what makes the one list of routes the other: additions first.
+func difference(have, want []Route) []RouteChange {
 	var changes []RouteChange
-	for _, r := range i.throws {
+	for _, r := range want {
+		if !slices.Contains(have, r) {
+			changes = append(changes, RouteChange{Route: r})
+		}
+	}
+	for _, r := range have {
 		if !slices.Contains(want, r) {
 			changes = append(changes, RouteChange{Route: r, Delete: true})
 		}
 	}
-	for _, r := range want {
-		if !slices.Contains(i.throws, r) {
-			changes = append(changes, RouteChange{Route: r})
-		}
-	}
-	i.throws = want
-	return errors.Join(i.host.Apply(changes)...)
+	return changes
 }
 
 // onLinkPrefixes are those that the main table reaches without a gateway, by an
@@ -177,28 +187,44 @@ func (f foundRoute) isOnLink() bool {
 	return f.rtn == unix.RTN_UNICAST && !f.many && !f.Gateway.IsValid() && f.Protocol != Protocol
 }
 
-// SetAnnounced says which prefixes the mesh carries beside its own, so that the
-// rules that lead to them stand in the families that have some.
+// SetGateway says in which families mesh traffic may leave by this host's own
+// default route; in the others it is answered with an error.
+func (i *Installed) SetGateway(v4, v6 bool) error {
+	return i.change(func(b *beside) { b.gateway = [2]bool{v4, v6} })
+}
+
+// SetAnnounced says which prefixes of others the mesh carries beside its own, so
+// that the rules that lead to them stand: at most 256, the others are without.
 func (i *Installed) SetAnnounced(prefixes []netip.Prefix) error {
+	return i.change(func(b *beside) { b.announced = bounded(prefixes) })
+}
+
+// SetOrigins says which prefixes beside the network's this node announces: what
+// comes for them goes by the host's own routes, but never by its default.
+func (i *Installed) SetOrigins(prefixes []netip.Prefix) error {
+	return i.change(func(b *beside) { b.origins = bounded(prefixes) })
+}
+
+func (i *Installed) change(f func(*beside)) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.removed {
 		return nil
 	}
-	i.announced = nil
-	for _, p := range prefixes {
-		if f := family(p.Addr()); !slices.Contains(i.announced, f) {
-			i.announced = append(i.announced, f)
-		}
+	before := i.beside
+	if f(&i.beside); i.beside.equal(before) {
+		return nil
 	}
-	_, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.announced))
-	return err
+	if _, err := i.syncSysctlsLocked(); err != nil {
+		return err
+	}
+	return i.syncBesideLocked()
 }
 
 // syncSysctlsLocked changes what is not yet as it must be; the old values are on
 // disk before.
 func (i *Installed) syncSysctlsLocked() (changed []sysctlUndo, err error) {
-	plan, err := sysctlPlan(slices.Contains(i.plan.families(), unix.AF_INET), i.undo.Sysctls)
+	plan, err := sysctlPlan(slices.Contains(i.plan.families(i.beside), unix.AF_INET), i.undo.Sysctls)
 	if err != nil || len(plan) == 0 {
 		return nil, err
 	}

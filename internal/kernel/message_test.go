@@ -140,7 +140,7 @@ func TestRouteMessageRoundTrip(t *testing.T) {
 
 func TestRuleMessageRoundTrip(t *testing.T) {
 	p := Plan{Networks: []netip.Prefix{prefix("2001:db8:42::/48"), prefix("10.42.0.0/16")}}.withDefaults()
-	for _, r := range p.rules(p.families()) {
+	for _, r := range p.rules(beside{announced: p.Networks, origins: []netip.Prefix{prefix("192.168.7.0/24")}}) {
 		got, foreign, err := parseRule(r.message(unix.RTM_NEWRULE)[headerLen:])
 		if err != nil || foreign || got != r {
 			t.Errorf("rule %v: got %v, foreign %v, err %v", r, got, foreign, err)

@@ -2,9 +2,11 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -80,7 +82,7 @@ func (i *Installed) repair(d *dirt, log *slog.Logger) (changed bool) {
 		do  func(*slog.Logger) (bool, error)
 	}{
 		{d.all || d.sysctls, i.repairSysctlsLocked},
-		{d.all || d.onLink, func(*slog.Logger) (bool, error) { return false, i.syncThrowsLocked() }},
+		{d.all || d.onLink, func(*slog.Logger) (bool, error) { return false, i.syncRoutesLocked() }},
 		{d.all || d.rules, i.repairRulesLocked},
 		{d.all || d.addresses, i.repairAddressLocked},
 	} {
@@ -107,33 +109,40 @@ func (i *Installed) repairSysctlsLocked(log *slog.Logger) (bool, error) {
 }
 
 func (i *Installed) repairRulesLocked(log *slog.Logger) (bool, error) {
-	missing, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.announced))
+	missing, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.beside))
 	if len(missing) > 0 {
 		i.host.repairs.note(log, "rule", missing[0], len(missing))
 	}
 	return len(missing) > 0, err
 }
 
-func (i *Installed) repairAddressLocked(log *slog.Logger) (bool, error) {
-	if !i.plan.Address.IsValid() {
-		return false, nil
+func (i *Installed) repairAddressLocked(log *slog.Logger) (changed bool, err error) {
+	for _, a := range []struct{ own, undo *netip.Addr }{{&i.plan.Address, &i.undo.Address}, {&i.plan.Address4, &i.undo.Address4}} {
+		if !a.own.IsValid() {
+			continue
+		}
+		did, failed := i.repairOneLocked(*a.own, a.undo)
+		if did {
+			i.host.repairs.note(log, "address", *a.own, 1)
+		}
+		changed, err = changed || did, errors.Join(err, failed)
 	}
-	there, err := i.host.hasAddress(i.plan.Interface, i.plan.Address)
+	return changed, err
+}
+
+func (i *Installed) repairOneLocked(own netip.Addr, undo *netip.Addr) (bool, error) {
+	there, err := i.host.hasAddress(i.plan.Interface, own)
 	if err != nil || there {
 		return false, err
 	}
-	if i.undo.Address != i.plan.Address {
+	if *undo != own {
 		// It was the operator's, who took it away: now it is ours.
-		i.undo.Address = i.plan.Address
+		*undo = own
 		if err := i.undo.write(i.undoFile); err != nil {
 			return false, err
 		}
 	}
-	if err := i.host.addAddress(i.plan.Interface, i.plan.Address); err != nil {
-		return false, err
-	}
-	i.host.repairs.note(log, "address", i.plan.Address, 1)
-	return true, nil
+	return true, i.host.addAddress(i.plan.Interface, own)
 }
 
 // repairRoutes looks at single keys: wanted ones are put back, strays deleted.

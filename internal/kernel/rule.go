@@ -19,10 +19,12 @@ type rule struct {
 	mark     uint32 // 0: any
 	invert   bool   // "not": of the whole rule
 	to, from netip.Prefix
-	table    uint32 // 0 where jump is set
+	table    uint32 // 0 where jump or unreachable is set
 	jump     uint32 // goto
 	suppress bool   // suppress_prefixlength 0: default routes do not count
 	protocol uint8
+
+	unreachable bool // answers instead of a lookup; table is 0
 }
 
 // Attributes of linux/fib_rules.h, and the values that we use.
@@ -39,8 +41,10 @@ const (
 	fraOifname           = 17
 	fraProtocol          = 21
 
-	frActToTable  = 1
-	frActGoto     = 2
+	frActToTable     = 1
+	frActGoto        = 2
+	frActUnreachable = 7
+
 	fibRuleInvert = 2
 
 	// fib_rule_hdr: family, destination length, source length, tos, table, two
@@ -65,9 +69,12 @@ func (r rule) String() string {
 	if r.mark != 0 {
 		fmt.Fprintf(&b, " fwmark %#x", r.mark)
 	}
-	if r.jump != 0 {
+	switch {
+	case r.jump != 0:
 		fmt.Fprintf(&b, " goto %d", r.jump)
-	} else {
+	case r.unreachable:
+		b.WriteString(" unreachable")
+	default:
 		fmt.Fprintf(&b, " lookup %d", r.table)
 	}
 	if r.suppress {
@@ -79,8 +86,11 @@ func (r rule) String() string {
 func (r rule) message(kind uint16) message {
 	fixed := make([]byte, ruleHeaderLen)
 	fixed[0], fixed[7] = r.family, frActToTable
-	if r.jump != 0 {
+	switch {
+	case r.jump != 0:
 		fixed[7] = frActGoto
+	case r.unreachable:
+		fixed[7] = frActUnreachable
 	}
 	if r.invert {
 		native.PutUint32(fixed[8:], fibRuleInvert)
@@ -106,9 +116,10 @@ func (r rule) message(kind uint16) message {
 	if r.mark != 0 {
 		m = m.attrUint32(fraFwmark, r.mark).attrUint32(fraFwmask, 0xffffffff)
 	}
-	if r.jump != 0 {
+	switch {
+	case r.jump != 0:
 		m = m.attrUint32(fraGoto, r.jump)
-	} else {
+	case !r.unreachable:
 		m = m.attrUint32(fraTable, r.table)
 	}
 	if r.suppress {
@@ -129,7 +140,8 @@ func parseRule(b []byte) (r rule, foreign bool, err error) {
 	}
 	r.family, r.table = b[0], uint32(b[4])
 	r.invert = native.Uint32(b[8:])&fibRuleInvert != 0
-	foreign = b[3] != 0 || (b[7] != frActToTable && b[7] != frActGoto)
+	r.unreachable = b[7] == frActUnreachable
+	foreign = b[3] != 0 || (b[7] != frActToTable && b[7] != frActGoto && !r.unreachable)
 	err = eachAttr(b[ruleHeaderLen:], func(kind uint16, v []byte) (err error) {
 		n := uint32(0)
 		switch kind {
@@ -175,7 +187,7 @@ func parseRule(b []byte) (r rule, foreign bool, err error) {
 			return rule{}, false, fmt.Errorf("%w: source: %w", errMessage, err)
 		}
 	}
-	if r.jump != 0 {
+	if r.jump != 0 || r.unreachable {
 		r.table = 0
 	}
 	return r, foreign, nil

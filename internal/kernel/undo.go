@@ -20,6 +20,7 @@ type undo struct {
 	RulePriority uint32       `json:"rule_priority"`
 	Interface    string       `json:"interface"`
 	Address      netip.Addr   `json:"address"` // zero where it was there before us
+	Address4     netip.Addr   `json:"address4,omitzero"`
 	Sysctls      []sysctlUndo `json:"sysctls"`
 	// RoutePriority is a lone router's (Plan).
 	RoutePriority uint32 `json:"route_priority,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
 
@@ -144,7 +145,7 @@ func (h *Host) heedAddress(d *dirt, removed bool, body []byte) error {
 	}
 	h.subscribers.tellAddress(a.Index)
 	i := h.installed.get()
-	d.all = d.all || (removed && i != nil && a.Addr() == i.plan.Address)
+	d.all = d.all || (removed && i != nil && (a.Addr() == i.plan.Address || a.Addr() == i.plan.Address4))
 	return nil
 }
 
@@ -153,6 +154,12 @@ func (h *Host) uses(index int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.wanted.usesLink(index)
+}
+
+func (i *Installed) isInside(p netip.Prefix) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.plan.inside(p, i.beside)
 }
 
 func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
@@ -164,7 +171,7 @@ func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 		return nil
 	}
 	i := h.installed.get()
-	if f.Table == tableMain && i != nil && i.plan.inside(f.Dst) {
+	if f.Table == tableMain && i != nil && i.isInside(f.Dst) {
 		d.onLink = true
 	}
 	h.mu.Lock()

@@ -254,12 +254,13 @@ func TestNoLeakWithoutGateway(t *testing.T) {
 			t.Errorf("route get %s: %s, want unreachable", dst, out)
 		}
 	}
-	must(t, i.Remove())
-	p := testPlan()
-	p.Gateway = true
-	i, _ = install(t, h, p)
+	must(t, i.SetGateway(false, true))
 	if out, err := tryIP("route get 2001:db8:eeee::1 from 2001:db8:42:7::1"); err != nil || !strings.Contains(out, "dev eth0") {
 		t.Errorf("on a gateway: %s (%v), want by eth0", out, err)
+	}
+	must(t, i.SetGateway(true, false))
+	if out, err := tryIP("route get 2001:db8:eeee::1 from 2001:db8:42:7::1"); err == nil {
+		t.Errorf("on a gateway no more: %s, want unreachable", out)
 	}
 	must(t, i.Remove())
 }

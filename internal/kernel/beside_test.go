@@ -1,0 +1,191 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plan4 is that of a network with an IPv4 prefix.
+func plan4() Plan {
+	p := testPlan()
+	p.Networks = append([]netip.Prefix{prefix("10.42.0.0/16")}, p.Networks...)
+	p.Address4 = addr("10.42.7.1")
+	return p
+}
+
+// goes gives where the kernel sends a packet: a device, or "nowhere" for an error
+// that the sender is told.
+func goes(t *testing.T, how string) string {
+	t.Helper()
+	out, err := tryIP("route get " + how)
+	if err != nil {
+		return "nowhere"
+	}
+	_, dev, _ := strings.Cut(out, " dev ")
+	dev, _, _ = strings.Cut(dev, " ")
+	return dev
+}
+
+type way struct{ how, want string }
+
+func wantWays(t *testing.T, when string, ways ...way) {
+	t.Helper()
+	for _, w := range ways {
+		if got := goes(t, w.how); got != w.want {
+			t.Errorf("%s: a packet to %s goes to %s, want %s\n%s\n%s", when, w.how, got, w.want, ip(t, "rule"), ip(t, "route show table 326"))
+		}
+	}
+}
+
+// host4 has an uplink with a default route, a LAN and a tunnel.
+func host4(t *testing.T, h *Host) (tunnel Link) {
+	t.Helper()
+	for _, name := range []string{"eth0", "lan0", "re6st-0001"} {
+		veth(t, h, name)
+	}
+	for _, line := range []string{
+		"addr add 192.0.2.5/24 dev eth0", "route add default via 192.0.2.1",
+		"addr add 2001:db8:ffff::5/64 dev eth0 nodad", "-6 route add default via 2001:db8:ffff::1",
+		"addr add 192.168.7.1/24 dev lan0", "addr add 2001:db8:77::1/64 dev lan0 nodad",
+	} {
+		ip(t, line)
+	}
+	tunnel, err := h.LinkByName("re6st-0001")
+	must(t, err)
+	return tunnel
+}
+
+func TestZ30_IPv4AddressAndGuards(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	tunnel := host4(t, h)
+	before := census(t)
+	i, _ := install(t, h, plan4())
+	if got := ip(t, "-4 addr show dev lo"); !strings.Contains(got, "10.42.7.1/32 scope global") {
+		t.Errorf("addresses of lo:\n%s", got)
+	}
+	wantWays(t, "alone",
+		way{"10.42.9.1", "nowhere"},
+		way{"203.0.113.9 from 10.42.7.1", "nowhere"},
+		way{"203.0.113.9", "eth0"})
+	apply(t, h,
+		RouteChange{Route: Route{Dst: prefix("10.42.9.0/24"), Gateway: addr("fe80::1"), Ifindex: tunnel.Index, Table: testTable, PrefSrc: addr("10.42.7.1")}},
+		RouteChange{Route: Route{Dst: prefix("0.0.0.0/0"), Gateway: addr("fe80::1"), Ifindex: tunnel.Index, Table: testTable, PrefSrc: addr("10.42.7.1")}})
+	wantWays(t, "with routes",
+		way{"10.42.9.1", "re6st-0001"},
+		way{"203.0.113.9 from 10.42.7.1", "re6st-0001"},
+		way{"203.0.113.9", "eth0"})
+	if got := ip(t, "route get 10.42.9.1"); !strings.Contains(got, "via inet6 fe80::1") || !strings.Contains(got, "src 10.42.7.1") {
+		t.Errorf("route to another node: %s, want by its IPv6 address, from ours", got)
+	}
+	must(t, i.SetGateway(true, false))
+	apply(t, h, RouteChange{Route: Route{Dst: prefix("0.0.0.0/0"), Table: testTable}, Delete: true})
+	wantWays(t, "as a gateway",
+		way{"203.0.113.9 from 10.42.7.1", "eth0"},
+		way{"10.42.3.1 from 10.42.7.1", "nowhere"})
+	must(t, i.Remove())
+	if diff := cmp.Diff(before, census(t)); diff != "" {
+		t.Errorf("after Remove (-before +after):\n%s", diff)
+	}
+}
+
+// What others announce goes by the mesh, but behind the host's own routes; what
+// this node announces goes by its own routes, and by nothing else.
+func TestP18_AnnouncedPrefixes(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	tunnel := host4(t, h)
+	before := census(t)
+	i, _ := install(t, h, plan4())
+	for _, dst := range []string{"192.168.9.0/24", "2001:db8:99::/48", "192.168.7.128/25"} {
+		apply(t, h, RouteChange{Route: Route{Dst: prefix(dst), Gateway: addr("fe80::1"), Ifindex: tunnel.Index, Table: testTable}})
+	}
+	must(t, i.SetAnnounced([]netip.Prefix{prefix("192.168.9.0/24"), prefix("2001:db8:99::/48"), prefix("192.168.7.0/25")}))
+	must(t, i.SetOrigins([]netip.Prefix{prefix("192.168.64.0/18"), prefix("2001:db8:77::/48")}))
+	wantWays(t, "announced",
+		way{"192.168.9.5", "re6st-0001"},
+		way{"192.168.9.5 from 10.42.7.1", "re6st-0001"},
+		way{"2001:db8:99::5", "re6st-0001"},
+		way{"203.0.113.9", "eth0"}, // the guard does not take the host's own Internet
+		way{"2001:db8:eeee::1", "eth0"},
+		way{"203.0.113.9 from 10.42.7.1", "nowhere"},
+		way{"192.168.7.9 from 10.42.7.1", "nowhere"})
+	wantWays(t, "own",
+		way{"2001:db8:77::9", "lan0"},
+		way{"2001:db8:77::9 from 2001:db8:42:7::1", "lan0"},
+		way{"2001:db8:77:5::9", "nowhere"}, // not back to where it came from
+		way{"2001:db8:77:5::9 from 2001:db8:42:7::1", "nowhere"},
+		way{"192.168.64.9", "nowhere"},
+		way{"192.168.64.9 from 10.42.7.1", "nowhere"})
+	// A LAN that is a part of what another announces does not disappear.
+	must(t, i.SetAnnounced([]netip.Prefix{prefix("192.168.0.0/16")}))
+	wantWays(t, "around the LAN",
+		way{"192.168.7.9", "lan0"},
+		way{"192.168.7.9 from 10.42.7.1", "lan0"})
+	must(t, i.SetAnnounced(nil))
+	must(t, i.SetOrigins(nil))
+	if got := ip(t, "rule") + ip(t, "-6 rule"); strings.Contains(got, "26003") || strings.Contains(got, "26005") {
+		t.Errorf("rules without announced prefixes:\n%s", got)
+	}
+	must(t, i.Remove())
+	if diff := cmp.Diff(before, census(t)); diff != "" {
+		t.Errorf("after Remove (-before +after):\n%s", diff)
+	}
+}
+
+// In a network without IPv4 the first announced prefix brings the family, and the
+// last one takes it away.
+func TestAnnouncedFamilyComesAndGoes(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	host4(t, h)
+	i, _ := install(t, h, testPlan())
+	without := ip(t, "-4 rule")
+	must(t, i.SetAnnounced([]netip.Prefix{prefix("192.168.9.0/24")}))
+	if got := ip(t, "-4 rule"); !strings.Contains(got, "26004:\tfrom all to 192.168.9.0/24 lookup 326") {
+		t.Errorf("rules with the prefix:\n%s", got)
+	}
+	must(t, i.SetAnnounced(nil))
+	if got := ip(t, "-4 rule"); got != without {
+		t.Errorf("rules (-before +after):\n%s", cmp.Diff(without, got))
+	}
+}
+
+func TestAnnouncedIsBounded(t *testing.T) {
+	var all []netip.Prefix
+	for n := range 1000 {
+		all = append(all, prefix(fmt.Sprintf("10.%d.%d.0/24", n/250, n%250)))
+	}
+	all = append(all, prefix("0.0.0.0/0"), all[0], netip.Prefix{})
+	got := bounded(all)
+	if len(got) != announcedMax {
+		t.Errorf("%d prefixes, want %d", len(got), announcedMax)
+	}
+	if cmp.Diff(lines(got), lines(bounded(append(all[500:], all[:500]...)))) != "" {
+		t.Error("another order gives another set")
+	}
+}
+
+// Two instances must not take each other's rules for their own.
+func TestZ28_PrioritiesAreClaimedAsARange(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	install(t, h, testPlan())
+	other := testPlan()
+	other.Table, other.RulePriority, other.InstanceID = 400, DefaultRulePriority+offsetOf, "other"
+	if _, err := open(t).Install(other, ""); err == nil || !strings.Contains(err.Error(), "another rule priority") {
+		t.Errorf("error %v, want that the priority is in use", err)
+	}
+}
