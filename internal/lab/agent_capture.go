@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ type CaptureArgs struct {
 	// OuterPorts are UDP ports that carry tunnels, and so must not be seen
 	// inside of one.
 	OuterPorts [2]uint16
+	// Underlay, if there are any, are addresses of the mesh's own hosts on the
+	// underlay. Inside tunnels all but those may be seen: the mesh has a gateway.
+	Underlay []netip.Prefix
 	// Secrets must not be seen on the underlay: label to bytes.
 	Secrets map[string][]byte
 }
@@ -159,7 +163,7 @@ func (c *CaptureArgs) judgeInner(packet []byte) string {
 	if !ok {
 		return fmt.Sprintf("not IP: % x", packet[:min(len(packet), 16)])
 	}
-	if !c.isInner(p.src) || !c.isInner(p.dst) {
+	if !c.mayBeInside(p) {
 		return "outer packet inside the mesh: " + p.String()
 	}
 	isTunnel := func(port uint16) bool { return port >= c.OuterPorts[0] && port <= c.OuterPorts[1] && port != 0 }
@@ -169,16 +173,23 @@ func (c *CaptureArgs) judgeInner(packet []byte) string {
 	return ""
 }
 
+// mayBeInside judges by the addresses. What a router says of a packet that it
+// dropped may bear any address of the router.
+func (c *CaptureArgs) mayBeInside(p packet) bool {
+	if len(c.Underlay) == 0 {
+		return c.isInner(p.src) && c.isInner(p.dst)
+	}
+	icmp := p.protocol == unix.IPPROTO_ICMP || p.protocol == unix.IPPROTO_ICMPV6
+	outer := func(a netip.Addr) bool { return !c.isInner(a) && contains(c.Underlay, a) }
+	return !outer(p.dst) && (icmp || !outer(p.src)) && (c.isInner(p.src) || c.isInner(p.dst))
+}
+
 func (c *CaptureArgs) isInner(a netip.Addr) bool {
-	if a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() {
-		return true
-	}
-	for _, p := range c.Mesh {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || contains(c.Mesh, a)
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // babelPort is RFC 8966's.

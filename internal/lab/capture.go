@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -17,14 +18,24 @@ type Capture struct {
 // in clear on the underlay.
 func (l *Lab) Capture(mesh []netip.Prefix, secrets map[string][]byte, hosts ...*Host) *Capture {
 	l.TB.Helper()
-	args := CaptureArgs{
-		Tunnel: "re6st-", Mesh: mesh,
-		OuterPorts: [2]uint16{FirstTunnelPort, LastTunnelPort},
-		Secrets:    map[string][]byte{"payload of a stream": []byte(Canary)},
-	}
+	args := captureArgs(mesh)
+	args.Secrets["payload of a stream"] = []byte(Canary)
 	for label, secret := range secrets {
 		args.Secrets[label] = secret
 	}
+	return l.capture(args, hosts)
+}
+
+func captureArgs(mesh []netip.Prefix) CaptureArgs {
+	return CaptureArgs{
+		Tunnel: "re6st-", Mesh: mesh,
+		OuterPorts: [2]uint16{FirstTunnelPort, LastTunnelPort},
+		Secrets:    map[string][]byte{},
+	}
+}
+
+func (l *Lab) capture(args CaptureArgs, hosts []*Host) *Capture {
+	l.TB.Helper()
 	for _, h := range hosts {
 		if err := h.call("CaptureStart", args, &struct{}{}); err != nil {
 			l.TB.Fatalf("%v", err)
@@ -73,4 +84,44 @@ func (m *Mesh) Capture() *Capture {
 		secrets["name "+n.Name] = []byte(n.Name)
 	}
 	return m.Lab.Capture([]netip.Prefix{network}, secrets, m.hosts()...)
+}
+
+// Capture looks at all nodes: outside packets may run in tunnels, on their way
+// to a gateway or from one, but nothing from or to the underlay's addresses of
+// the nodes and the registry. Names of nodes are secrets on the underlay, which
+// the LANs of homes are not; behind a gateway the rest is in clear, as on any
+// Internet.
+func (w *World) Capture(mesh ...netip.Prefix) *Capture {
+	w.Lab.TB.Helper()
+	args := captureArgs(append(mesh, netip.MustParsePrefix(Network)))
+	for _, n := range w.Nodes {
+		args.addUnderlay(n.Port)
+	}
+	for _, h := range w.Homes {
+		args.addUnderlay(h.WAN)
+	}
+	args.addUnderlay(w.registryPort)
+	var homes, others []*Host
+	for _, h := range w.hosts() {
+		if slices.ContainsFunc(w.Homes, func(home *Home) bool { return home.Host == h }) {
+			homes = append(homes, h)
+		} else {
+			others = append(others, h)
+		}
+	}
+	c := w.Lab.capture(args, homes)
+	args.Secrets = map[string][]byte{}
+	for _, n := range w.Nodes {
+		args.Secrets["name "+n.Name] = []byte(n.Name)
+	}
+	c.hosts = append(c.hosts, w.Lab.capture(args, others).hosts...)
+	return c
+}
+
+func (c *CaptureArgs) addUnderlay(p *Port) {
+	for _, a := range []netip.Addr{p.V4, p.V6} {
+		if a.IsValid() {
+			c.Underlay = append(c.Underlay, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
 }

@@ -69,3 +69,31 @@ func FuzzParsePacket(f *testing.F) {
 		args.judgeOuter(b)
 	})
 }
+
+// Behind a gateway, packets of the outside may be in tunnels, but not those of
+// the nodes' own underlay.
+func TestCaptureJudgesTunnelsOfAMeshWithGateways(t *testing.T) {
+	args := captureArgs([]netip.Prefix{netip.MustParsePrefix(Network), netip.MustParsePrefix("10.42.0.0/16")})
+	args.addUnderlay(&Port{V4: netip.MustParseAddr("198.18.1.2"), V6: netip.MustParseAddr("2001:db8:f000:1::2")})
+	for _, c := range []struct {
+		src, dst string
+		protocol byte
+		bad      bool
+	}{
+		{"2001:db8:42:1::1", "2001:db8:42:2::1", 17, false},
+		{"2001:db8:42:1::1", "2001:db8:f000:9::2", 6, false},
+		{"2001:db8:f000:9::2", "2001:db8:42:1::1", 6, false},
+		{"10.42.1.2", "198.18.9.2", 17, false},
+		{"fe80::1", "ff02::1:6", 17, false},
+		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 58, false}, // a gateway's own answer to a hop limit
+		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 17, true},
+		{"2001:db8:42:1::1", "2001:db8:f000:1::2", 6, true},
+		{"10.42.1.2", "198.18.1.2", 17, true},
+		{"2001:db8:f000:9::2", "2001:db8:f000:8::2", 17, true}, // neither end is of the mesh
+	} {
+		p := packet{src: netip.MustParseAddr(c.src), dst: netip.MustParseAddr(c.dst), protocol: c.protocol}
+		if got := !args.mayBeInside(p); got != c.bad {
+			t.Errorf("%v: bad %t, want %t", p, got, c.bad)
+		}
+	}
+}

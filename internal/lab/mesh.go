@@ -84,7 +84,7 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 	m.before = l.Census(m.hosts()...)
 	m.Started = time.Now()
 	m.Registry.Serve()
-	m.join(c.Token)
+	m.join(m.Nodes, c.Token)
 	return m
 }
 
@@ -115,11 +115,12 @@ func (m *Mesh) restrict(talk func(i, j int) bool) {
 // joinsAtOnce bounds how many nodes join side by side.
 const joinsAtOnce = 4
 
-func (m *Mesh) join(flags func(i int) []string) {
+// join enrols the nodes; flags gives those of the token of node i.
+func (m *Mesh) join(nodes []*Node, flags func(i int) []string) {
 	m.Lab.TB.Helper()
 	tokens := map[*Node]string{}
 	shared := ""
-	for i, n := range m.Nodes {
+	for i, n := range nodes {
 		var more []string
 		if flags != nil {
 			more = flags(i)
@@ -128,15 +129,15 @@ func (m *Mesh) join(flags func(i int) []string) {
 		case len(more) > 0:
 			tokens[n] = m.Registry.NewToken(1, more...)
 		case shared == "":
-			shared = m.Registry.NewToken(len(m.Nodes))
+			shared = m.Registry.NewToken(len(nodes))
 			fallthrough
 		default:
 			tokens[n] = shared
 		}
 	}
-	errs := m.each(m.Nodes, joinsAtOnce, func(n *Node) error { return n.Join(tokens[n]) })
+	errs := m.each(nodes, joinsAtOnce, func(n *Node) error { return n.Join(tokens[n]) })
 	if len(errs) > 0 {
-		m.Lab.TB.Fatalf("joining: %d of %d failed, first: %v", len(errs), len(m.Nodes), errs[0])
+		m.Lab.TB.Fatalf("joining: %d of %d failed, first: %v", len(errs), len(nodes), errs[0])
 	}
 }
 
@@ -161,11 +162,13 @@ func (m *Mesh) each(nodes []*Node, atOnce int, f func(*Node) error) []error {
 	return errs
 }
 
-// Start runs all nodes.
+// Start runs all nodes that have joined.
 func (m *Mesh) Start() {
 	m.Lab.TB.Helper()
 	for _, n := range m.Nodes {
-		n.Run()
+		if n.Address.IsValid() {
+			n.Run()
+		}
 	}
 }
 

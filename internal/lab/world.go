@@ -8,10 +8,12 @@ import (
 
 // WorldConfig says what world to make; the zero value of each field has a sense.
 type WorldConfig struct {
-	Backend string // "": as RE6ST_WG says, else userspace
-	Homes   int    // behind NAT, in turn at the one and the other provider
-	Hub     bool   // a node on the registry's host, as in the README's first hour
-	Init    []string
+	Backend string   // "": as RE6ST_WG says, else userspace
+	Homes   int      // behind NAT, in turn at the one and the other provider
+	Hub     bool     // a node on the registry's host, as in the README's first hour
+	Others  int      // nodes with an Internet of both families, at the core
+	Late    bool     // homes have not joined yet: see Home.Join
+	Init    []string // more flags of re6stregistry init
 	Tunnels int
 	Refresh time.Duration
 	// Gateways and GatewayToken are flags of the gateways' run and of their
@@ -53,7 +55,10 @@ type World struct {
 	Web4     *Port       // has only IPv4
 	Gateways []*Node     // one at each provider
 	Hub      *Node       // nil unless asked for
+	Others   []*Node
 	Homes    []*Home
+
+	registryPort *Port
 }
 
 // The world's own routing.
@@ -81,10 +86,10 @@ func (l *Lab) World(c WorldConfig) *World {
 		c.GatewayToken = []string{"--gateway"}
 	}
 	tokens := map[int][]string{}
-	token := func(flags []string) { tokens[len(w.Nodes)-1] = flags }
 	flags := worldFlags(c)
 
 	place := w.Net.Attach(l.Host("registry"), Dual)
+	w.registryPort = place
 	w.Web6 = w.Net.Attach(l.Host("web6"), IPv6)
 	w.Web4 = w.Net.Attach(l.Host("web4"), IPv4)
 	for _, web := range []*Port{w.Web6, w.Web4} {
@@ -95,31 +100,40 @@ func (l *Lab) World(c WorldConfig) *World {
 	}
 	for i, isp := range w.ISPs {
 		h := l.Host("gate-" + string(rune('a'+i)))
+		tokens[len(w.Nodes)] = c.GatewayToken
 		w.Gateways = append(w.Gateways, w.node(h, isp.Attach(h, Dual), append(flags, c.Gateways...)))
-		token(c.GatewayToken)
-	}
-	for i := range c.Homes {
-		home := w.home(i, w.ISPs[i%len(w.ISPs)])
-		more := []string(nil)
-		if c.Home != nil {
-			more = c.Home(i)
-		}
-		home.Node = w.node(home.Host, home.port, append(flags, more...))
-		if c.HomeToken != nil {
-			token(c.HomeToken(i))
-		}
-		w.Homes = append(w.Homes, home)
 	}
 	if c.Hub {
 		w.Hub = w.node(place.Host, place, flags)
 		w.Hub.Name = "otter-hub"
+	}
+	for i := range c.Others {
+		h := l.Host(fmt.Sprintf("node-%d", i))
+		w.Others = append(w.Others, w.node(h, w.Net.Attach(h, Dual), flags))
+	}
+	early := len(w.Nodes)
+	for i := range c.Homes {
+		home := w.home(i, w.ISPs[i%len(w.ISPs)])
+		w.Homes = append(w.Homes, home)
+		if c.HomeToken != nil {
+			home.token = c.HomeToken(i)
+			tokens[len(w.Nodes)] = home.token
+		}
+		more := flags
+		if c.Home != nil {
+			more = append(flags, c.Home(i)...)
+		}
+		home.Node = w.node(home.Host, home.port, more)
+	}
+	if !c.Late {
+		early = len(w.Nodes)
 	}
 	w.route(c.Announced)
 	w.Registry = l.RegistryWith(place.Host, Network, c.Init, place.V6, place.V4)
 	w.before = l.Census(w.hosts()...)
 	w.Started = time.Now()
 	w.Registry.Serve()
-	w.join(func(i int) []string { return tokens[i] })
+	w.join(w.Nodes[:early], func(i int) []string { return tokens[i] })
 	return w
 }
 
@@ -175,7 +189,31 @@ type Home struct {
 	// Front and Back are the node's interfaces, to the LAN and to Old.
 	Front, Back Interface
 
-	port *Port
+	world *World
+	port  *Port
+	token []string // more flags of its token
+}
+
+// Join enrols the node of a home that is late, and starts it.
+func (h *Home) Join() error {
+	h.Host.Lab.TB.Helper()
+	if err := h.Node.Join(h.world.Registry.NewToken(1, h.token...)); err != nil {
+		return err
+	}
+	h.Node.Run()
+	return nil
+}
+
+// Block stops all packets of the underlay between the home and the nodes: it
+// has to go through others.
+func (h *Home) Block(nodes ...*Node) {
+	h.Host.Lab.TB.Helper()
+	router := h.WAN.Link.B
+	for _, n := range nodes {
+		router.Host.NFT(
+			fmt.Sprintf("add rule inet lab forward iifname %q ip daddr %v counter drop", router.Name, n.Port.V4),
+			fmt.Sprintf("add rule inet lab forward oifname %q ip saddr %v counter drop", router.Name, n.Port.V4))
+	}
 }
 
 // home builds it. All homes have the same private addresses, as in life.
@@ -188,7 +226,7 @@ func (w *World) home(i int, isp *Internet) *Home {
 		return netip.PrefixFrom(netip.AddrFrom4(a), net.Bits())
 	}
 	name := func(s string) string { return fmt.Sprintf("%s-%d", s, i) }
-	h := &Home{Host: l.Host(name("home")), Box: l.Host(name("box")), LAN: l.Switch(name("lan"))}
+	h := &Home{world: w, Host: l.Host(name("home")), Box: l.Host(name("box")), LAN: l.Switch(name("lan"))}
 	for _, which := range []string{"all", "default"} {
 		h.Box.Sysctl("net/ipv6/conf/"+which+"/disable_ipv6", "1")
 	}

@@ -13,6 +13,7 @@ import (
 func TestWorldBeforeTheMesh(t *testing.T) {
 	w := New(t).World(WorldConfig{Homes: 1, Gateways: []string{}})
 	home := w.Homes[0]
+	dump := home.WAN.Link.B.Dump()
 	for _, h := range []*Host{home.Host, home.Phone.Host} {
 		if seen, err := h.Page(w.Web4.V4, 5*time.Second); err != nil || seen != home.WAN.V4 {
 			t.Errorf("%s is seen by the IPv4 server as %v (%v), want its router's %v", h.Name, seen, err, home.WAN.V4)
@@ -27,8 +28,22 @@ func TestWorldBeforeTheMesh(t *testing.T) {
 		}
 	}
 
+	dump.Stop()
+	if six, first, err := dump.Count("ip6 or ip proto 41"); err != nil || six != 0 {
+		t.Errorf("%d IPv6 packets at the IPv4-only home, the first %s (%v)", six, first, err)
+	}
+	if four, _, err := dump.Count("ip"); err != nil || four < 10 {
+		t.Errorf("only %d IPv4 packets at the home, of two pages (%v)", four, err)
+	}
+	hops := home.Phone.Host.Trace(w.Web4.V4, 6)
+	if len(hops) != 4 || hops[0].From.String() != "192.168.1.1" || hops[3].From != w.Web4.V4 {
+		t.Errorf("traced %v, want box, provider, core, server", hops)
+	}
+
 	// A gateway's node has the prefix in its table; so the outside has a route.
-	announce := func(g *Node) { g.Host.IP(fmt.Sprintf("route add unreachable %s proto 42 table %d", Network, worldTable)) }
+	announce := func(g *Node) {
+		g.Host.IP(fmt.Sprintf("route add unreachable %s proto 42 table %d", Network, worldTable))
+	}
 	through := func(isp *Internet) func() error {
 		return func() error {
 			out := w.Net.Router.Run("ip", "-6", "route", "get", "2001:db8:42::1")
