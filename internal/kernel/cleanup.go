@@ -66,6 +66,9 @@ func (u undo) apply(h *Host) error {
 			failures = append(failures, h.deleteAddress(u.Interface, a))
 		}
 	}
+	for _, a := range u.Assigned {
+		failures = append(failures, a.remove(h))
+	}
 	if u.RulePriority != 0 {
 		_, err := h.syncRules(Plan{RulePriority: u.RulePriority}.isOurs, nil)
 		failures = append(failures, err)

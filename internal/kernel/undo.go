@@ -22,6 +22,7 @@ type undo struct {
 	Address      netip.Addr   `json:"address"` // zero where it was there before us
 	Address4     netip.Addr   `json:"address4,omitzero"`
 	Sysctls      []sysctlUndo `json:"sysctls"`
+	Assigned     []assigned   `json:"assigned,omitempty"` // of local networks
 	// RoutePriority is a lone router's (Plan).
 	RoutePriority uint32 `json:"route_priority,omitempty"`
 }
