@@ -39,7 +39,8 @@ tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/id
 tunnel/agent tests: tunnel/wg/wgtest
 ebpf: addressing
 internal/gateway: internal/border
-internal/lan: addressing internal/identity
+pure internal/lan/advert:
+internal/lan: internal/lan/advert internal/kernel
 internal/names: addressing
 internal/config:
 internal/status:
@@ -53,7 +54,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,names,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,names,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?

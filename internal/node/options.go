@@ -21,6 +21,7 @@ type Options struct {
 	Table            uint32
 	RulePriority     uint32
 	AddressInterface string
+	LANs             []string // IFACE or IFACE=PREFIX
 	Log              *slog.Logger
 }
 

@@ -18,6 +18,7 @@ import (
 	"re6st/babel"
 	"re6st/babel/speaker"
 	"re6st/internal/kernel"
+	"re6st/internal/lan"
 	"re6st/internal/status"
 	"re6st/registry/client"
 	"re6st/registry/network"
@@ -44,6 +45,7 @@ type daemon struct {
 	client    *client.Client
 	directory *directory
 	claims    *claims
+	lans      *lan.LAN // nil: none
 }
 
 // Run brings the node up and keeps it up until ctx ends. What it put into the
@@ -72,6 +74,7 @@ func Run(ctx context.Context, o Options) error {
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
 		{"directory", d.directory.Run},
+		{"LANs", d.serveLANs},
 		{"peer cache", d.keepPeers},
 		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views()) }},
 		{"readiness", d.announceReady},
@@ -106,7 +109,7 @@ func (d *daemon) build() (undo func(), err error) {
 	d.makeRouting()
 	d.makeTunnels()
 	d.makeDirectory()
-	return undo, nil
+	return undo, d.makeLANs()
 }
 
 func (d *daemon) openState() (func(), error) {

@@ -66,7 +66,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 	for _, p := range d.networks {
 		n.Networks = append(n.Networks, p.String())
 	}
-	n.Health = health(n, time.Now())
+	n.Health = append(health(n, time.Now()), d.lanHealth()...)
 	return n, nil
 }
 
