@@ -13,7 +13,7 @@ const law = `
 pure addressing:
 pure registry/network: addressing
 pure registry/api: addressing
-pure tunnel/control:
+pure tunnel/control: addressing
 pure babel/wire:
 pure internal/identity: addressing registry/network
 

@@ -28,6 +28,10 @@ type Config struct {
 	Backend   wg.Backend
 	Routing   Routing
 	Documents Documents
+	// Certificates are those that the node has; nil: none.
+	Certificates Certificates
+	// NextHop says where a packet goes from this node; nil: that is not told.
+	NextHop func(to, from netip.Addr) (control.NextHop, error)
 
 	Port      uint16 // of the control API
 	Mark      uint32 // of all sockets towards the underlay
@@ -124,7 +128,7 @@ func New(c Config) *Agent {
 	if a.transport == nil {
 		a.transport = newTransport(transportConfig{
 			Authority: c.Authority, Certificate: c.Certificate, Now: c.Now, Port: c.Port, Mark: c.Mark,
-			Address: c.Self.Address, Log: c.Log,
+			Address: c.Self.Address, Met: met(c.Certificates), Log: c.Log,
 		})
 	}
 	var networks []netip.Prefix

@@ -336,6 +336,22 @@ func (f *fakeTransport) PostDocument(ctx context.Context, t target, jws string) 
 	return s.AcceptDocument(ctx, f.v.id, jws)
 }
 
+func (f *fakeTransport) Certificates(ctx context.Context, t target, ids []addressing.RouterID) ([][]byte, error) {
+	_, s, _, err := f.reach(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return s.Certificates(ctx, f.v.id, ids)
+}
+
+func (f *fakeTransport) NextHop(ctx context.Context, t target, to, from netip.Addr) (control.NextHop, error) {
+	_, s, _, err := f.reach(ctx, t)
+	if err != nil {
+		return control.NextHop{}, err
+	}
+	return s.NextHop(ctx, f.v.id, to, from)
+}
+
 func (f *fakeTransport) Serve(ctx context.Context, s service, ready func()) error {
 	f.v.mu.Lock()
 	f.v.service = s

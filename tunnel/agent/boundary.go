@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"re6st/addressing"
 	"re6st/internal/identity"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
@@ -51,6 +52,13 @@ type transport interface {
 	Documents(ctx context.Context, t target) ([]string, error)
 	PostDocument(ctx context.Context, t target, jws string) error
 
+	// Certificates asks for the certificates of some nodes, control.MaxCertificates at most. What comes back is not
+	// verified, and may be of others.
+	Certificates(ctx context.Context, t target, ids []addressing.RouterID) ([][]byte, error)
+
+	// NextHop asks where a packet goes from there.
+	NextHop(ctx context.Context, t target, to, from netip.Addr) (control.NextHop, error)
+
 	// Serve answers requests with s until ctx ends, and then closes all connections. ready is called once when the
 	// sockets are open. It returns early only with what makes serving impossible (a port in use).
 	Serve(ctx context.Context, s service, ready func()) error
@@ -77,6 +85,10 @@ type service interface {
 
 	// AcceptDocument takes a document whose signature is not yet verified. An older one than ours is no error.
 	AcceptDocument(ctx context.Context, peer identity.Node, jws string) error
+
+	// Certificates gives those that are at hand, control.MaxCertificates at most.
+	Certificates(ctx context.Context, peer identity.Node, ids []addressing.RouterID) ([][]byte, error)
+	NextHop(ctx context.Context, peer identity.Node, to, from netip.Addr) (control.NextHop, error)
 }
 
 // PSKLabel is the label of the TLS exporter (RFC 8446, section 7.5) from which both ends of a tunnel take the

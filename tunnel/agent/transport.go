@@ -25,8 +25,10 @@ type transportConfig struct {
 	Port        uint16           // of the control API; 0: any free one
 	Mark        uint32           // of the sockets towards the underlay; 0: none (tests without privileges)
 	Address     netip.Addr       // ours in the mesh; zero: no door there
-	Log         *slog.Logger
-	Limits      transportLimits
+	// Met is told of each node that has proved who it is, maybe many times; nil: nobody cares.
+	Met    func(identity.Node)
+	Log    *slog.Logger
+	Limits transportLimits
 
 	serve []protocol // nil: both
 }
@@ -63,6 +65,9 @@ func newTransport(c transportConfig) *httpTransport {
 	}
 	if t.now == nil {
 		t.now = time.Now
+	}
+	if t.config.Met == nil {
+		t.config.Met = func(identity.Node) {}
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)

@@ -219,6 +219,7 @@ func (c *client) newConn(w wire, p protocol, state tls.ConnectionState) (*conn, 
 		w.Close()
 		return nil, &identityError{err}
 	}
+	c.t.config.Met(peer)
 	return &conn{wire: w, protocol: p, peer: peer, state: state}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"re6st/addressing"
 	"re6st/internal/identity"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
@@ -24,6 +25,9 @@ type desk struct {
 	info    func()
 	peers   control.Peers
 	docs    []string
+	certs   map[addressing.RouterID][]byte
+	hop     control.NextHop
+	asked   [2]netip.Addr
 }
 
 var answererKey = wg.Key{1, 2, 3}
@@ -76,6 +80,23 @@ func (d *desk) Documents(_ context.Context, peer identity.Node) ([]string, error
 
 func (d *desk) AcceptDocument(_ context.Context, peer identity.Node, _ string) error {
 	return d.note("AcceptDocument", peer)
+}
+
+func (d *desk) Certificates(_ context.Context, peer identity.Node, ids []addressing.RouterID) ([][]byte, error) {
+	var all [][]byte
+	for _, id := range ids {
+		if der, ok := d.certs[id]; ok {
+			all = append(all, der)
+		}
+	}
+	return all, d.note("Certificates", peer)
+}
+
+func (d *desk) NextHop(_ context.Context, peer identity.Node, to, from netip.Addr) (control.NextHop, error) {
+	d.mu.Lock()
+	d.asked = [2]netip.Addr{to, from}
+	d.mu.Unlock()
+	return d.hop, d.note("NextHop", peer)
 }
 
 func (d *desk) lastPSK() wg.Key {

@@ -54,6 +54,9 @@ var routes = []route{
 	{"GET /v1/peers", 0, (*handler).getPeers},
 	{"GET /v1/documents", 0, (*handler).getDocuments},
 	{"POST /v1/documents", maxDocumentRequest, (*handler).postDocument},
+	{"GET /v1/certificates/{id}", 0, (*handler).getCertificate},
+	{"POST /v1/certificates", control.MaxMessageBytes, (*handler).postCertificates},
+	{"GET /v1/next-hop", 0, (*handler).getNextHop},
 }
 
 func newHandler(t *httpTransport, s service, overlay bool) *handler {
@@ -125,6 +128,7 @@ func (h *handler) identify(r *http.Request, now time.Time) (caller, error) {
 	if err != nil {
 		return caller{}, control.Refuse(control.Denied, "the certificate is not valid: %v", err)
 	}
+	h.t.config.Met(peer)
 	c := caller{peer: peer, tls: r.TLS}
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		h.t.gate.prove(time.Now(), from.Addr())

@@ -23,11 +23,15 @@ const (
 	MaxPeersBytes    = 128 << 10 // Peers
 	MaxDocumentBytes = 64 << 10  // one signed document
 	MaxListBytes     = MaxDocuments*MaxDocumentBytes + 4<<10
-	MaxEndpoints     = 16
-	MaxPeers         = 128
-	MaxDocuments     = 4
-	MaxNameBytes     = 253
-	MaxTextBytes     = 500
+	// MaxCertificatesBytes holds as many as there may be, of any size, in base64.
+	MaxCertificatesBytes = MaxCertificates*(MaxCertificate*4/3+8) + 4<<10
+	MaxEndpoints         = 16
+	MaxPeers             = 128
+	MaxDocuments         = 4
+	MaxCertificates      = 64 // in one message
+	MaxCertificate       = 8 << 10
+	MaxNameBytes         = 253
+	MaxTextBytes         = 500
 )
 
 // MTU limits of a tunnel: IPv6 needs 1280 (RFC 8200, section 5), and no link that we know of carries more than 9000.

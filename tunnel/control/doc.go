@@ -8,6 +8,9 @@
 //	GET    /v1/peers          Peers           a sample of the nodes that the answerer knows
 //	GET    /v1/documents      DocumentList    the signed documents of the network
 //	POST   /v1/documents      DocumentList    here is a newer one
+//	GET    /v1/certificates/{router-id}       Certificates     one node's certificate
+//	POST   /v1/certificates   CertificatesWanted, Certificates  those of many
+//	GET    /v1/next-hop       NextHop         where a packet goes from here: ?to=ADDRESS&from=ADDRESS
 //
 // A refusal of any of them is a Refusal.
 //

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"re6st/addressing"
 )
 
 // fuzz feeds a parser: whatever it takes is within the limits, valid, and reads back the same when written.
@@ -79,6 +81,47 @@ func FuzzDocumentList(f *testing.F) {
 	fuzz(f, DocumentList{Documents: []string{"a.b.c"}}, ParseDocumentList, func(t *testing.T, m DocumentList) {
 		if len(m.Documents) > MaxDocuments {
 			t.Errorf("%d documents", len(m.Documents))
+		}
+	})
+}
+
+func FuzzCertificatesWanted(f *testing.F) {
+	fuzz(f, CertificatesWanted{RouterIDs: []addressing.RouterID{{1}}}, ParseCertificatesWanted, func(t *testing.T, m CertificatesWanted) {
+		if len(m.RouterIDs) > MaxCertificates {
+			t.Errorf("%d router-ids", len(m.RouterIDs))
+		}
+	})
+}
+
+func FuzzCertificates(f *testing.F) {
+	fuzz(f, Certificates{Certificates: [][]byte{{0x30, 0}}}, ParseCertificates, func(t *testing.T, m Certificates) {
+		if len(m.Certificates) > MaxCertificates {
+			t.Errorf("%d certificates", len(m.Certificates))
+		}
+		for _, c := range m.Certificates {
+			if len(c) == 0 || len(c) > MaxCertificate {
+				t.Errorf("%d bytes", len(c))
+			}
+		}
+	})
+}
+
+func FuzzNextHop(f *testing.F) {
+	fuzz(f, sampleNextHop(), ParseNextHop, func(t *testing.T, m NextHop) {
+		if err := m.Validate(); err != nil {
+			t.Errorf("%+v: %v", m, err)
+		}
+	})
+}
+
+func FuzzNextHopQuery(f *testing.F) {
+	f.Add("2001:db8::1", "2001:db8:42::1")
+	f.Add("192.0.2.1", "::ffff:192.0.2.2")
+	f.Add("fe80::1%lo", "ff02::1")
+	f.Fuzz(func(t *testing.T, to, from string) {
+		a, b, err := ParseNextHopQuery(to, from)
+		if err == nil && (!a.IsValid() || !b.IsValid() || a.Is4() != b.Is4() || a.Zone() != "" || a.IsMulticast() || b.IsMulticast()) {
+			t.Errorf("%v from %v", a, b)
 		}
 	})
 }
