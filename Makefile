@@ -9,7 +9,7 @@ BUILD    = $(GO) build -trimpath
 BIN      = $(CURDIR)/bin
 MINUTES ?= 14m
 
-.PHONY: all build test unit lab soak demo bench bench-babel rows conformance lint fuzz test-kernel setup clean help
+.PHONY: all build test unit lab soak demo bench bench-babel rows conformance lint fuzz test-kernel generate setup clean help
 
 all: build
 
@@ -17,6 +17,9 @@ build: ## build bin/re6stregistry and bin/re6stnode
 	@scripts/setup build
 	CGO_ENABLED=0 $(BUILD) -o bin/re6stnode ./cmd/node
 	CGO_ENABLED=1 $(BUILD) -o bin/re6stregistry ./cmd/registry
+
+generate: ## make the eBPF objects again: only after a change in ebpf/bpf; needs Debian 12's clang-14 and llvm-14
+	$(GO) generate ./ebpf
 
 setup: ## install the Debian packages that the tests need
 	@scripts/setup test

@@ -37,7 +37,7 @@ tunnel/traverse:
 tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
-ebpf: addressing
+ebpf:
 internal/gateway: internal/border
 pure internal/lan/advert:
 internal/lan: internal/lan/advert internal/kernel

@@ -17,8 +17,8 @@ const (
 func isOurLink(name string) bool { return strings.HasPrefix(name, linkPrefix) }
 
 // Cleanup takes away what an instance that died left behind: what undoFile says,
-// what is ours in the plan's table and at its priorities, and the links of the
-// instance. It refuses while that instance lives.
+// what is ours in the plan's table and at its priorities, and the links and tc
+// filters of the instance. It refuses while that instance lives.
 func (h *Host) Cleanup(p Plan, undoFile string) error {
 	p = p.withDefaults()
 	c, err := takeClaim(p)
@@ -46,6 +46,8 @@ func (h *Host) clean(p Plan, undoFile string) error {
 	failures = append(failures, undo{Table: p.Table, RulePriority: p.RulePriority, RoutePriority: p.RoutePriority}.apply(h))
 	if p.InstanceID != "" {
 		_, err := h.RemoveLinks(p.InstanceID)
+		failures = append(failures, err)
+		_, err = h.RemoveFilters(p.InstanceID)
 		failures = append(failures, err)
 	}
 	if err := errors.Join(failures...); err != nil {

@@ -92,7 +92,7 @@ func (s *summary) fail(e event, key string, isSub bool) {
 }
 
 // elsewhere finds the make target, or the test, that runs what is skipped here.
-var elsewhere = regexp.MustCompile(`\bmake (soak|bench|test-kernel|demo)\b|RE6ST_SOAK|only as a child of Test`)
+var elsewhere = regexp.MustCompile(`\bmake (soak|bench|test-kernel|demo|generate)\b|RE6ST_SOAK|only as a child of Test`)
 
 func (s *summary) skip(e event, key string) {
 	s.skipped++
