@@ -39,13 +39,16 @@ type udpSocket struct {
 	file *os.File
 	raw  syscall.RawConn
 
-	// Owned by the one who sends.
-	dst    unix.SockaddrInet6
+	device uint32 // its index
 	source []byte // control message: our address there
 
+	out message // owned by the one who sends
+
 	// Owned by the one who receives.
-	batch []datagram
-	lost  uint32 // by the kernel's count so far
+	in      message
+	control [controlMax]byte
+	batch   []datagram
+	lost    uint32 // by the kernel's count so far
 }
 
 // buffers are lent to sockets that have something to read: each socket having
@@ -61,8 +64,8 @@ func listen(config babel.InterfaceConfig) (socket, error) {
 		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
 	s := &udpSocket{
-		file: os.NewFile(uintptr(fd), "babel "+config.Name),
-		dst:  unix.SockaddrInet6{Port: wire.Port, ZoneId: uint32(config.Index)}, source: sourceMessage(config),
+		file:   os.NewFile(uintptr(fd), "babel "+config.Name),
+		device: uint32(config.Index), source: sourceMessage(config),
 	}
 	err = prepare(fd, config)
 	if err == nil {
@@ -117,8 +120,8 @@ func membership(fd, option int, index uint32) error {
 func (s *udpSocket) rejoin() error {
 	var failed error
 	err := s.raw.Control(func(fd uintptr) {
-		_ = membership(int(fd), unix.IPV6_LEAVE_GROUP, s.dst.ZoneId)
-		failed = membership(int(fd), unix.IPV6_JOIN_GROUP, s.dst.ZoneId)
+		_ = membership(int(fd), unix.IPV6_LEAVE_GROUP, s.device)
+		failed = membership(int(fd), unix.IPV6_JOIN_GROUP, s.device)
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return fmt.Errorf("joining the group: %w", err)
@@ -152,9 +155,8 @@ func (s *udpSocket) recv() ([]datagram, error) {
 	err := s.raw.Read(func(fd uintptr) bool {
 		buffer := buffers.Get().(*[datagramMax]byte)
 		defer buffers.Put(buffer)
-		var control [controlMax]byte
 		for len(s.batch) < batchMax {
-			n, controlLen, _, from, err := unix.Recvmsg(int(fd), buffer[:], control[:], 0)
+			n, controlLen, src, err := s.in.receive(fd, buffer[:], s.control[:])
 			switch {
 			case err == unix.EINTR:
 				continue
@@ -164,11 +166,8 @@ func (s *udpSocket) recv() ([]datagram, error) {
 				failed = err
 				return true
 			}
-			d := datagram{at: time.Now(), data: append([]byte(nil), buffer[:n]...)}
-			if a, ok := from.(*unix.SockaddrInet6); ok {
-				d.src = netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-			}
-			s.readControl(control[:controlLen], &d)
+			d := datagram{at: time.Now(), src: src, data: append([]byte(nil), buffer[:n]...)}
+			s.readControl(s.control[:controlLen], &d)
 			s.batch = append(s.batch, d)
 		}
 		return true
@@ -216,10 +215,9 @@ func (s *udpSocket) readControl(b []byte, d *datagram) {
 
 // send does not wait: a full queue loses the packet, as a link may.
 func (s *udpSocket) send(b []byte, dst netip.Addr) error {
-	s.dst.Addr = dst.As16()
 	var failed error
 	err := s.raw.Write(func(fd uintptr) bool {
-		_, failed = unix.SendmsgN(int(fd), b, s.source, &s.dst, unix.MSG_DONTWAIT)
+		failed = s.out.send(fd, b, s.source, netip.AddrPortFrom(dst, wire.Port), s.device)
 		return true
 	})
 	return errors.Join(err, failed)

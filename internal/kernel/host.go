@@ -27,6 +27,18 @@ type Host struct {
 	repairs     repairs
 }
 
+// OpenAlone is Open for a process in which nothing is urgent while the kernel
+// changes routes. Go's scheduler is not told of those system calls: it would run
+// others meanwhile, and wakes the runtime's monitor to find out whether it
+// should, which then costs a tenth of the time.
+func OpenAlone() (*Host, error) {
+	h, err := Open()
+	if err == nil {
+		h.socket.isAlone = true
+	}
+	return h, err
+}
+
 // Open makes a handle. It needs no privilege; most that is done with it does.
 func Open() (*Host, error) {
 	h := &Host{wanted: newWantedRoutes()}

@@ -26,8 +26,9 @@ var errInterrupted = errors.New("dump interrupted by changes")
 // The kernel works a request off inside sendto, and dumps inside recvfrom, so
 // nothing here waits long.
 type socket struct {
-	fd   int
-	port uint32 // events that we caused carry it
+	fd      int
+	port    uint32 // events that we caused carry it
+	isAlone bool   // see OpenAlone
 
 	mu      sync.Mutex
 	seq     uint32
@@ -231,8 +232,7 @@ func (s *socket) send(datagram []byte) error {
 		return fmt.Errorf("asking the kernel: %w", unix.EBADF)
 	}
 	for {
-		err := unix.Sendto(s.fd, datagram, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		if err == nil || err != unix.EINTR {
+		if err := s.sendto(datagram); err != unix.EINTR {
 			return err
 		}
 	}
@@ -240,7 +240,7 @@ func (s *socket) send(datagram []byte) error {
 
 func (s *socket) receive(f func(header, []byte) error) error {
 	for {
-		n, from, err := unix.Recvfrom(s.fd, s.buffer, 0)
+		n, from, err := s.recvfrom()
 		if err == unix.EINTR {
 			continue
 		}
@@ -248,7 +248,7 @@ func (s *socket) receive(f func(header, []byte) error) error {
 			return fmt.Errorf("waiting for the kernel's answer: %w", err)
 		}
 		// Any process may send to our port; only the kernel has port 0.
-		if sa, ok := from.(*unix.SockaddrNetlink); !ok || sa.Pid != 0 {
+		if from != 0 {
 			continue
 		}
 		return eachMessage(s.buffer[:n], f)

@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer r.state.close()
-	if r.host, err = kernel.Open(); err != nil {
+	if r.host, err = kernel.OpenAlone(); err != nil {
 		return fmt.Errorf("opening netlink: %w", err)
 	}
 	defer func() { _ = r.host.Close() }()
