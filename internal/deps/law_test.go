@@ -25,6 +25,7 @@ pure tunnel: addressing tunnel/control
 pure internal/origin: addressing internal/identity
 pure internal/liveness: addressing
 pure internal/border:
+pure internal/names: addressing
 
 # Edges of the node: one kind of I/O each.
 internal/durable:
@@ -41,7 +42,7 @@ ebpf:
 internal/gateway: internal/border
 pure internal/lan/advert:
 internal/lan: internal/lan/advert internal/kernel
-internal/names: addressing
+internal/names/server: internal/names
 internal/config:
 internal/status:
 
@@ -54,7 +55,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,names,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,names,names/server,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?

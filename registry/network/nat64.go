@@ -56,7 +56,9 @@ func (d Document) checkNAT64() error {
 }
 
 // translation is a parameter that is a NAT64 prefix, or none.
-type translation struct{ of func(*Parameters) *netip.Prefix }
+type translation struct {
+	of func(*Parameters) *netip.Prefix
+}
 
 func (t translation) set(p *Parameters, text string) error {
 	v, err := ParseNAT64(text)
