@@ -39,6 +39,10 @@ func (a *Agent) Census(_ struct{}, reply *CensusReply) error {
 		}
 		reply.Lines[kind] = normalLines(kind, out)
 	}
+	var err error
+	if reply.Lines["hook"], err = hooks(); err != nil {
+		return err
+	}
 	reply.Lines["sysctl"] = sysctls()
 	reply.Lines["socket"] = sockets()
 	reply.Lines["file"] = runFiles()

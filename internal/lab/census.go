@@ -9,7 +9,7 @@ import (
 // Census is what was found on some hosts: host to kind to lines.
 type Census map[string]map[string][]string
 
-// Census lists links, addresses, routes, rules, nftables, sysctls, sockets,
+// Census lists links, addresses, routes, rules, nftables, programs on packets, sysctls, sockets,
 // files in /run and processes of the hosts.
 func (l *Lab) Census(hosts ...*Host) Census {
 	l.TB.Helper()

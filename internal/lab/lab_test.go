@@ -263,6 +263,7 @@ func TestCensusFindsAPlantedLeak(t *testing.T) {
 		{"rule 6", "ip -6 rule add priority 26001 to 2001:db8:8::/48 lookup 326", "ip -6 rule del priority 26001"},
 		{"rule 4", "ip -4 rule add priority 32800 not fwmark 0x6e36 lookup 326", "ip -4 rule del priority 32800"},
 		{"nftables", "nft add table inet leak", "nft delete table inet leak"},
+		{"hook", "tc qdisc add dev " + link.A.Name + " clsact", "tc qdisc del dev " + link.A.Name + " clsact"},
 		{"sysctl", "sysctl -w net.ipv6.conf.all.forwarding=1", "sysctl -w net.ipv6.conf.all.forwarding=0"},
 		{"file", "touch /run/left.sock", "rm /run/left.sock"},
 	}
