@@ -36,7 +36,7 @@ func (i Interface) Dump() *Dump {
 // Count says how many packets match a filter of tcpdump's so far, and shows the
 // first.
 func (d *Dump) Count(filter string) (count int, first string, err error) {
-	out, err := d.host.Try("tcpdump", "-n", "-r", d.path, filter)
+	out, err := d.host.Try("tcpdump", "-n", "-Z", "root", "-r", d.path, filter)
 	if err != nil {
 		return 0, "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 )
 
 func outside(name string, args ...string) (string, error) {
@@ -43,8 +44,8 @@ type Port struct {
 	Host   *Host
 	Link   *Link // A is the host's end
 	V4, V6 netip.Addr
-
-	n int // the number of its networks
+	// Router4 and Router6 are the router's addresses there.
+	Router4, Router6 netip.Addr
 }
 
 // Internet makes one without hosts.
@@ -62,6 +63,9 @@ func (l *Lab) Internet(name string) *Internet {
 	return in
 }
 
+// Ports lists the places in the order of their making.
+func (in *Internet) Ports() []*Port { return slices.Clone(in.ports) }
+
 // Attach connects a host, gives it addresses and default routes.
 func (in *Internet) Attach(h *Host, f Family) *Port {
 	h.Lab.TB.Helper()
@@ -76,17 +80,17 @@ func (in *Internet) attach(h *Host, f Family, lay func() *Link) *Port {
 	if n > 250 {
 		t.Fatalf("Internet %s has no address left for %s", in.Router.Name, h.Name)
 	}
-	p := &Port{Host: h, Link: lay(), n: n}
+	p := &Port{Host: h, Link: lay()}
 	in.ports = append(in.ports, p)
 	mine, routers := p.Link.A, p.Link.B
 	if f&IPv4 != 0 {
-		p.V4 = in.addr4(n, 2)
+		p.V4, p.Router4 = in.addr4(n, 2), in.addr4(n, 1)
 		mine.Add(netip.PrefixFrom(p.V4, 24))
 		routers.Add(netip.PrefixFrom(in.addr4(n, 1), 24))
 		h.IP(fmt.Sprintf("route add 0.0.0.0/0 via %v dev %s", in.addr4(n, 1), mine.Name))
 	}
 	if f&IPv6 != 0 {
-		p.V6 = in.addr6(n, 2)
+		p.V6, p.Router6 = in.addr6(n, 2), in.addr6(n, 1)
 		mine.Add(netip.PrefixFrom(p.V6, 64))
 		routers.Add(netip.PrefixFrom(in.addr6(n, 1), 64))
 		h.IP(fmt.Sprintf("route add ::/0 via %v dev %s", in.addr6(n, 1), mine.Name))

@@ -174,3 +174,22 @@ func (n *Node) Routes() ([]Route, error) {
 	err := n.ask(&r, "routes")
 	return r.Routes, err
 }
+
+// Uses says whether the node has a default route of each family through the
+// gateway; nil: through any.
+func (n *Node) Uses(gateway *Node) error {
+	routes, err := n.Routes()
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"::/0", "0.0.0.0/0"} {
+		i := slices.IndexFunc(routes, func(r Route) bool { return r.Prefix == want && r.Installed })
+		switch {
+		case i < 0:
+			return fmt.Errorf("%s has no route to %s", n.Name, want)
+		case gateway != nil && routes[i].Owner != gateway.Name:
+			return fmt.Errorf("%s is led to %s by %s, want %s", n.Name, want, routes[i].Owner, gateway.Name)
+		}
+	}
+	return nil
+}

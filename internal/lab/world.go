@@ -21,6 +21,8 @@ type WorldConfig struct {
 	Gateways, GatewayToken []string
 	// Home and HomeToken give those of node i at home; nil: none.
 	Home, HomeToken func(i int) []string
+	// Family of the underlay of other i; nil: both.
+	Family func(i int) Family
 	// Delay of the lines between the providers and the core.
 	Delay time.Duration
 	// Announced are prefixes beside the mesh's own that the gateways, too, tell
@@ -109,7 +111,11 @@ func (l *Lab) World(c WorldConfig) *World {
 	}
 	for i := range c.Others {
 		h := l.Host(fmt.Sprintf("node-%d", i))
-		w.Others = append(w.Others, w.node(h, w.Net.Attach(h, Dual), flags))
+		f := Dual
+		if c.Family != nil {
+			f = c.Family(i)
+		}
+		w.Others = append(w.Others, w.node(h, w.Net.Attach(h, f), flags))
 	}
 	early := len(w.Nodes)
 	for i := range c.Homes {

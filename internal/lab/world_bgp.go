@@ -34,9 +34,9 @@ func (w *World) route(announced []netip.Prefix) {
 	for i, isp := range w.ISPs {
 		provider := &speaker{host: isp.Router, as: asISP + i}
 		gateway := &speaker{host: w.Gateways[i].Host, as: asGateway + i, learns: true}
-		meet(core, provider, w.Net.addr6(isp.up.n, 1), isp.up.V6)
+		meet(core, provider, isp.up.Router6, isp.up.V6)
 		place := w.Gateways[i].Port
-		meet(provider, gateway, isp.addr6(place.n, 1), place.V6)
+		meet(provider, gateway, place.Router6, place.V6)
 		all = append(all, provider, gateway)
 	}
 	prefixes := append([]netip.Prefix{netip.MustParsePrefix(Network)}, announced...)
