@@ -17,6 +17,7 @@ func runCommand() *cobra.Command {
 	o := node.Defaults()
 	var endpoints, peers []string
 	var ports, level string
+	var gateway gatewayFlags
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Bring this node up, and keep it up until SIGTERM",
@@ -34,6 +35,9 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			if o.Peers, err = addrPorts("peer", peers); err != nil {
+				return err
+			}
+			if err := gateway.fill(&o); err != nil {
 				return err
 			}
 			if o.Log, err = logger(c, level); err != nil {
@@ -55,6 +59,7 @@ func runCommand() *cobra.Command {
 	f.Uint32Var(&o.RulePriority, "rule-priority", o.RulePriority, "first priority of the routing rules")
 	f.StringVar(&o.AddressInterface, "address-interface", o.AddressInterface, "interface that gets the node's address")
 	f.StringArrayVar(&o.LANs, "lan", nil, "`IFACE[=PREFIX]` of a local network whose machines get addresses of this node's; repeatable")
+	gateway.bind(f, &o)
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return c
 }

@@ -45,6 +45,7 @@ func printStatus(w io.Writer, n status.Node) {
 	fmt.Fprintf(w, "registry\t%s (%s)\nnetwork version\t%d\n", strings.Join(n.Registry.URLs, " "), registry, n.NetworkVersion)
 	fmt.Fprintf(w, "tunnels up\t%d (%s WireGuard)\nroutes installed\t%d\n", n.Tunnels, n.Backend, n.Routes)
 	fmt.Fprintf(w, "certificate until\t%s\nrunning since\t%s\n", n.Certificate.NotAfter.Format(time.RFC3339), n.Started.Format(time.RFC3339))
+	printGateway(w, n.Gateway)
 	if len(n.Health) == 0 {
 		fmt.Fprintf(w, "health\tgood\n")
 	}

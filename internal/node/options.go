@@ -22,6 +22,9 @@ type Options struct {
 	RulePriority     uint32
 	AddressInterface string
 	LANs             []string // IFACE or IFACE=PREFIX
+	Gateway          GatewayOptions
+	NAT64            string // off, on or a prefix
+	NoTransit        bool   // carry no packets of others
 	Log              *slog.Logger
 }
 
@@ -30,5 +33,6 @@ func Defaults() Options {
 	return Options{
 		WireGuard: "auto", Port: 6326, FirstPort: 6327, LastPort: 6582,
 		Table: 326, RulePriority: 26000, AddressInterface: "lo",
+		Gateway: gatewayDefaults(), NAT64: "off",
 	}
 }

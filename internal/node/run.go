@@ -17,6 +17,7 @@ import (
 
 	"re6st/babel"
 	"re6st/babel/speaker"
+	"re6st/internal/gateway"
 	"re6st/internal/kernel"
 	"re6st/internal/lan"
 	"re6st/internal/status"
@@ -45,7 +46,10 @@ type daemon struct {
 	client    *client.Client
 	directory *directory
 	claims    *claims
-	lans      *lan.LAN // nil: none
+	lans      *lan.LAN         // nil: none
+	gateway   *gateway.Gateway // nil: none
+
+	translation translation
 }
 
 // Run brings the node up and keeps it up until ctx ends. What it put into the
@@ -69,6 +73,7 @@ func Run(ctx context.Context, o Options) error {
 	return portHint(runTasks(ctx, d.log, []task{
 		{"kernel", func(ctx context.Context) error { return d.installed.Watch(ctx, d.log) }},
 		{"tunnels", d.agent.Run},
+		{"gateway", d.runGateway},
 		{"routing", d.speaker.Run},
 		{"links", d.watchLinks},
 		{"traffic", d.watchTraffic},
@@ -97,7 +102,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openKernel, d.openBackend, d.installKernel, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openKernel, d.openBackend, d.installKernel, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err
@@ -109,6 +114,9 @@ func (d *daemon) build() (undo func(), err error) {
 	d.makeRouting()
 	d.makeTunnels()
 	d.makeDirectory()
+	if err := d.makeGateway(); err != nil {
+		return undo, err
+	}
 	return undo, d.makeLANs()
 }
 

@@ -111,6 +111,7 @@ func health(n status.Node, now time.Time) []status.Health {
 	if n.Tunnels == 0 {
 		add("no-tunnels", "no tunnel is up: this node reaches nobody (see: re6stnode tunnels, re6stnode peers)")
 	}
+	gatewayHealth(n.Gateway, add)
 	lifetime := n.Certificate.NotAfter.Sub(n.Certificate.NotBefore)
 	if left := n.Certificate.NotAfter.Sub(now); left < lifetime/10 {
 		add("certificate-expires", "the certificate ends at "+n.Certificate.NotAfter.Format(time.RFC3339))

@@ -21,6 +21,7 @@ type Node struct {
 	Seqno          uint16    `json:"seqno"`
 	Certificate    Validity  `json:"certificate"`
 	Started        time.Time `json:"started"`
+	Gateway        *Gateway  `json:"gateway,omitempty"`
 	Health         []Health  `json:"health"`
 }
 

@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// content is what our table depends on. Two equal contents make equal tables.
+type content struct {
+	mesh    []netip.Prefix // sources that may leave, destinations that are ours
+	local   []netip.Prefix // of the mesh, on the link of an uplink: neighbours, not the Internet
+	uplinks []string
+	others  []string // tunnels of other instances on this host
+	letIn   bool
+	masq4   bool
+	masq6   bool
+	mss     bool
+}
+
+func (c content) equal(o content) bool {
+	return slices.Equal(c.mesh, o.mesh) && slices.Equal(c.local, o.local) && slices.Equal(c.uplinks, o.uplinks) &&
+		slices.Equal(c.others, o.others) && c.letIn == o.letIn && c.masq4 == o.masq4 && c.masq6 == o.masq6 && c.mss == o.mss
+}
+
+// What our rules count, by the comment of the rule.
+const (
+	countForeign = "source is not of the mesh"
+	countSpoofed = "from outside with a source of the mesh"
+	countInbound = "from outside, not asked for"
+)
+
+// tableName is the instance's.
+func tableName(instance string) string { return TunnelPrefix + instance }
+
+// builder puts one table together, for one transaction.
+type builder struct {
+	conn  *nftables.Conn
+	table *nftables.Table
+	sets  map[string]*nftables.Set
+	err   error
+}
+
+func (b *builder) set(name string, kind nftables.SetDatatype, isInterval bool, elements []nftables.SetElement) {
+	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind, Interval: isInterval}
+	if err := b.conn.AddSet(s, elements); err != nil && b.err == nil {
+		b.err = err
+	}
+	b.sets[name] = s
+}
+
+func (b *builder) rule(chain *nftables.Chain, comment string, parts ...[]expr.Any) {
+	r := &nftables.Rule{Table: b.table, Chain: chain, Exprs: slices.Concat(parts...)}
+	if comment != "" {
+		r.UserData = userdata.AppendString(nil, userdata.TypeComment, comment)
+	}
+	b.conn.AddRule(r)
+}
+
+// put replaces the instance's table, whole and at once.
+func put(instance string, c content) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	b := &builder{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(instance)}, sets: map[string]*nftables.Set{}}
+	conn.AddTable(b.table) // to delete what is not there is an error
+	conn.DelTable(b.table)
+	conn.AddTable(b.table)
+	for name, prefixes := range map[string][]netip.Prefix{"mesh": c.mesh, "local": c.local} {
+		b.set(name+"4", nftables.TypeIPAddr, true, elementsOf(rangesOf(prefixes, true)))
+		b.set(name+"6", nftables.TypeIP6Addr, true, elementsOf(rangesOf(prefixes, false)))
+	}
+	b.set("uplinks", nftables.TypeIFName, false, namesOf(c.uplinks))
+	b.set("others", nftables.TypeIFName, false, namesOf(c.others))
+	b.filter(c)
+	if c.mss {
+		b.mss()
+	}
+	if c.masq4 || c.masq6 {
+		b.nat(c)
+	}
+	if b.err != nil {
+		return b.err
+	}
+	return conn.Flush()
+}
+
+// remove deletes the table, where there is one.
+func remove(instance string) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(instance)}
+	conn.AddTable(t)
+	conn.DelTable(t)
+	return conn.Flush()
+}
+
+func (b *builder) chain(name string) *nftables.Chain {
+	return b.conn.AddChain(&nftables.Chain{Table: b.table, Name: name})
+}
+
+func (b *builder) hook(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	accept := nftables.ChainPolicyAccept
+	return b.conn.AddChain(&nftables.Chain{Table: b.table, Name: name, Type: kind, Hooknum: hook, Priority: priority, Policy: &accept})
+}
+
+// filter makes the chains that decide what passes. "accept" ends our table
+// alone: the operator's own tables are asked as well.
+func (b *builder) filter(c content) {
+	inside := b.chain("inside") // from outside, to the mesh
+	in := b.chain("in")         // from an uplink
+	out := b.chain("out")       // from a tunnel of ours
+	forward := b.hook("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
+
+	b.rule(forward, "", b.in("others"), accept())
+	b.rule(forward, "", b.out("others"), accept())
+	b.rule(forward, "", tunnelIn(), jump(out))
+	b.rule(forward, "", b.in("uplinks"), jump(in))
+
+	b.rule(out, "", tunnelOut(), accept()) // relayed
+	b.eachFamily(func(f family) {
+		b.rule(out, "", b.address(f, f.dst, "mesh"), accept()) // to a LAN
+		b.rule(out, "", b.address(f, f.src, "mesh"), accept())
+	})
+	b.rule(out, countForeign, count(), drop())
+
+	b.eachFamily(func(f family) {
+		b.rule(in, "", b.address(f, f.src, "local"), accept())
+		b.rule(in, countSpoofed, b.address(f, f.src, "mesh"), count(), drop())
+		b.rule(in, "", b.address(f, f.dst, "mesh"), jump(inside))
+	})
+	// What is for the mesh has been decided on: no one outside is to reach another
+	// outside through it.
+	b.rule(in, countInbound, tunnelOut(), count(), drop())
+
+	if c.letIn {
+		b.rule(inside, "", accept())
+		return
+	}
+	b.rule(inside, "", isAnswer(), accept())
+	b.eachFamily(func(f family) {
+		for _, kind := range f.errors {
+			b.rule(inside, "", f.icmp(kind), accept())
+		}
+	})
+	b.rule(inside, countInbound, count(), drop())
+}
+
+func (b *builder) mss() {
+	mss := b.hook("mss", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityMangle)
+	for _, way := range [][]expr.Any{tunnelIn(), tunnelOut()} {
+		b.rule(mss, "", way, isSYN(), clamp())
+	}
+}
+
+func (b *builder) nat(c content) {
+	nat := b.hook("nat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	b.eachFamily(func(f family) {
+		if (f.proto == unix.NFPROTO_IPV4 && !c.masq4) || (f.proto == unix.NFPROTO_IPV6 && !c.masq6) {
+			return
+		}
+		b.rule(nat, "", b.out("uplinks"), b.address(f, f.dst, "mesh"), accept())
+		b.rule(nat, "", b.out("uplinks"), b.address(f, f.src, "mesh"), []expr.Any{&expr.Masq{}})
+	})
+}
