@@ -99,7 +99,8 @@ const attempts = 8
 //
 // It never gives a prefix that holds the network's first address: that would be
 // the Subnet-Router anycast address of the network itself (RFC 4291, section
-// 2.6.1), and in IPv4 neither one that holds the broadcast address.
+// 2.6.1). An IPv4 subnet may begin or end where the network does: nothing in the
+// mesh is broadcast to all of it; a single address may not be the one or the other.
 func (s *Space) Pick(r *rand.Rand, length int) (netip.Prefix, error) {
 	if !s.network.IsValid() {
 		return netip.Prefix{}, fmt.Errorf("picking a /%d in no network: %w", length, ErrExhausted)
@@ -122,25 +123,29 @@ func (s *Space) Pick(r *rand.Rand, length int) (netip.Prefix, error) {
 	return s.prefix(s.nth(length, uniform(r, free)), length), nil
 }
 
-// mayGive leaves out the network's first address and, in IPv4, the last one.
+// mayGive leaves out what Pick does not give.
 func (s *Space) mayGive(i interval) bool {
-	return !i.first.isZero() && !s.limit().less(i.end())
+	start, end := s.bounds(i.size)
+	return !i.first.less(start) && !end.less(i.end())
 }
 
-// limit is the end of what Pick gives.
-func (s *Space) limit() uint128 {
-	end := powerOfTwo(s.width - s.network.Bits())
-	if s.width == 32 {
-		return end.sub(uint128{lo: 1})
+// bounds are where that begins and ends which Pick gives in a size.
+func (s *Space) bounds(size uint128) (start, end uint128) {
+	one, end := uint128{lo: 1}, powerOfTwo(s.width-s.network.Bits())
+	switch {
+	case s.width == 128:
+		return one, end
+	case one.less(size):
+		return uint128{}, end
 	}
-	return end
+	return one, end.sub(one)
 }
 
 // gaps calls yield with the aligned prefixes of a length in each gap: the number
 // of the first, and how many there are.
 func (s *Space) gaps(length int, yield func(first, count uint128) bool) {
 	shift := s.width - length
-	start := uint128{lo: 1}
+	start, limit := s.bounds(powerOfTwo(shift))
 	gap := func(end uint128) bool {
 		// The first multiple of the size at or after start; it cannot wrap, as
 		// start is at most 2^127.
@@ -156,7 +161,7 @@ func (s *Space) gaps(length int, yield func(first, count uint128) bool) {
 			start = i.end()
 		}
 	}
-	gap(s.limit())
+	gap(limit)
 }
 
 // count says how many free prefixes of a length there are.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"re6st/addressing"
@@ -51,18 +52,55 @@ func (r *Registry) checkTokenRequest(t api.TokenRequest) error {
 			return errUsage("a token with a name is for one node: it cannot have %d uses", t.Uses)
 		}
 	}
-	for _, p := range t.Announce {
-		if err := addressing.CheckPrefix(p); err != nil {
-			return errUsage("announced prefix: %w", err)
-		}
-		for _, n := range r.networks {
-			if p.Overlaps(n) && p.Bits() > 0 {
-				return errUsage("announced prefix %s is of the network itself: a node announces its own prefix anyhow", p)
-			}
-		}
+	if err := r.checkIPv4Length(t.IPv4Length); err != nil {
+		return err
+	}
+	if err := r.checkAnnounced(t.Announce); err != nil {
+		return err
 	}
 	if _, err := addressing.MarshalRights(addressing.Rights{Announce: t.Announce, Gateway: t.Gateway}); err != nil {
 		return errUsage("announced prefixes: %w", err)
+	}
+	return nil
+}
+
+func (r *Registry) checkIPv4Length(length *int) error {
+	network := r.settings.Load().IPv4
+	switch {
+	case length == nil || *length == 0:
+	case !network.IsValid():
+		return errUsage("IPv4 length %d: the network has no IPv4 prefix", *length)
+	case *length <= network.Bits() || *length > 32:
+		return errUsage("IPv4 length %d: 0 for none, or one from %d to 32 is wanted in network %s", *length, network.Bits()+1, network)
+	}
+	return nil
+}
+
+// checkAnnounced: what a node may originate beside its own is outside of the
+// network, or it would take the prefixes of others. Several tokens may have the
+// same: then the nearest node answers (anycast).
+func (r *Registry) checkAnnounced(prefixes []netip.Prefix) error {
+	for i, p := range prefixes {
+		if err := addressing.CheckPrefix(p); err != nil {
+			return errUsage("announced prefix: %w", err)
+		}
+		if p.Bits() == 0 {
+			return errUsage("announced prefix %s is the default route: that is the right of a gateway, asked for with --gateway", p)
+		}
+		if addressing.IsSpecial(p) {
+			return errUsage("announced prefix %s: not a prefix of unicast addresses", p)
+		}
+		for _, n := range r.networks {
+			switch {
+			case addressing.Covers(n, p):
+				return errUsage("announced prefix %s is inside the network's own %s: a node announces its own prefix anyhow, and no other", p, n)
+			case addressing.Covers(p, n):
+				return errUsage("announced prefix %s contains the network's own %s", p, n)
+			}
+		}
+		if slices.Contains(prefixes[:i], p) {
+			return errUsage("announced prefix %s is named twice", p)
+		}
 	}
 	return nil
 }
@@ -116,7 +154,7 @@ func (r *Registry) Network(context.Context) (api.NetworkInfo, error) {
 	}
 	out := api.NetworkInfo{
 		SchemaVersion: api.SchemaVersion, Version: s.Version, Issued: s.Issued, Domain: s.Domain,
-		Prefixes: []netip.Prefix{s.Prefix}, IPv4: []netip.Prefix{}, Registries: s.Registries,
+		Prefixes: []netip.Prefix{s.Prefix}, IPv4: []netip.Prefix{}, NodePrefix: s.NodePrefix, IPv4Prefix: s.IPv4Prefix, Registries: s.Registries,
 	}
 	if s.IPv4.IsValid() {
 		out.IPv4 = append(out.IPv4, s.IPv4)

@@ -99,14 +99,26 @@ func (r *Registry) enrol(ctx context.Context, now time.Time, claim store.Claim, 
 		return api.EnrolResponse{}, r.problem(fmt.Errorf("checking the certificate: %w", err))
 	}
 	r.trace("answer-made")
-	r.log.Info("node enrolled", "name", n.Name, "prefix", n.Prefix, "repeated", issued.Repeated)
+	r.log.Info("node enrolled", "name", n.Name, "prefix", n.Prefix, "ipv4", ipv4Text(n.IPv4), "repeated", issued.Repeated)
+	if issued.IPv4Exhausted {
+		r.log.Warn("no IPv4 subnet is left: the node has none", "name", n.Name)
+	}
 	return api.EnrolResponse{
 		Certificate: der,
 		CA:          r.authority.ca.Raw(),
 		Network:     r.settings.Load().Document,
 		Peers:       r.peers(now, n.Name),
 		Journal:     r.head(),
+
+		IPv4Exhausted: issued.IPv4Exhausted,
 	}, nil
+}
+
+func ipv4Text(p netip.Prefix) string {
+	if !p.IsValid() {
+		return "none"
+	}
+	return p.String()
 }
 
 // prepare makes the bytes to be signed. Of the request it knows the key alone.
@@ -116,7 +128,7 @@ func (r *Registry) prepare(now time.Time, g store.Grant, key *ecdsa.PublicKey) (
 		return store.Prepared{}, err
 	}
 	n := ca.Node{
-		Name: g.Name, Domain: r.settings.Load().Domain, Prefix: g.Prefix, Key: key, Serial: serial,
+		Name: g.Name, Domain: r.settings.Load().Domain, Prefix: g.Prefix, IPv4: g.IPv4, Key: key, Serial: serial,
 		Rights: addressing.Rights{Announce: g.Announce, Gateway: g.Gateway},
 	}
 	n.NotBefore, n.NotAfter = ca.Validity(now)

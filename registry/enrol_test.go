@@ -253,13 +253,15 @@ func TestA15_OpenSSLVerifiesAnEnrolledCertificate(t *testing.T) {
 	if err != nil {
 		skipOrFail(t, "openssl is not installed")
 	}
-	r, _ := newRegistry(t)
+	dir, _ := newState(t, func(o *InitOptions) { o.IPv4 = netip.MustParsePrefix("10.42.0.0/16") })
+	r := openRegistry(t, Options{State: dir})
+	defer r.Close()
 	token := r.mustToken(t, api.TokenRequest{Gateway: true, Announce: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, PrefixLength: 60, Name: "gate"})
 	answer, err := enrol(r, token.SecretText(), newCSR(t, newKey(t)), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	for name, der := range map[string][]byte{"cert.pem": answer.Certificate, "ca.pem": answer.CA} {
 		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
@@ -273,12 +275,15 @@ func TestA15_OpenSSLVerifiesAnEnrolledCertificate(t *testing.T) {
 		}
 	}
 	n := r.nodeOf(t, answer.Certificate)
-	if !n.Rights.Gateway || len(n.Rights.Announce) != 1 || n.Prefix.Bits() != 60 || n.Name != "gate" {
+	if !n.Rights.Gateway || len(n.Rights.Announce) != 1 || n.Prefix.Bits() != 60 || n.Name != "gate" || n.IPv4.Bits() != 24 {
 		t.Errorf("the certificate says %+v", n)
 	}
 	text, err := exec.Command(openssl, "x509", "-in", filepath.Join(dir, "cert.pem"), "-noout", "-text").CombinedOutput()
 	if err != nil || !strings.Contains(string(text), "sbgp-ipAddrBlock: critical") {
 		t.Errorf("openssl x509: %v\n%s", err, text)
+	}
+	if !strings.Contains(string(text), n.IPv4.String()) || !strings.Contains(string(text), "IPv4:") {
+		t.Errorf("openssl does not see %s:\n%s", n.IPv4, text)
 	}
 }
 

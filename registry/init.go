@@ -29,6 +29,7 @@ type InitOptions struct {
 	State      string
 	Network    netip.Prefix
 	IPv4       netip.Prefix // zero: none
+	IPv4Prefix int          // length of a node's IPv4 subnet; 0: what fits, 24 where it does
 	NodePrefix int
 	Domain     string
 	URLs       []string
@@ -70,7 +71,7 @@ func (o *InitOptions) check() error {
 	if err := addressing.CheckPrefix(o.Network); err != nil || !o.Network.Addr().Is6() {
 		return fail(Usage, "for a private network take a random /48 in fd00::/8", "--network: an IPv6 prefix is wanted, such as 2001:db8:42::/48")
 	}
-	if isForbiddenNetwork(o.Network) {
+	if addressing.IsSpecial(o.Network) {
 		return fail(Usage, "for a private network take a random /48 in fd00::/8", "--network %s: not a prefix of unicast addresses", o.Network)
 	}
 	if o.NodePrefix <= o.Network.Bits() || o.NodePrefix > 128 {
@@ -80,6 +81,17 @@ func (o *InitOptions) check() error {
 		if err := addressing.CheckPrefix(o.IPv4); err != nil || !o.IPv4.Addr().Is4() || o.IPv4.Bits() < 4 || o.IPv4.Bits() > 30 {
 			return fail(Usage, "", "--ipv4: an IPv4 prefix of length 4 to 30 is wanted, such as 10.42.0.0/16")
 		}
+		if addressing.IsSpecial(o.IPv4) {
+			return fail(Usage, "for a private network take one of 10.0.0.0/8", "--ipv4 %s: not a prefix of unicast addresses", o.IPv4)
+		}
+		if o.IPv4Prefix == 0 {
+			o.IPv4Prefix = addressing.IPv4Length(o.IPv4)
+		}
+		if o.IPv4Prefix <= o.IPv4.Bits() || o.IPv4Prefix > 32 {
+			return fail(Usage, "a /24 for each node is usual", "--ipv4-prefix %d: a length from %d to 32 is wanted in a network of length %d", o.IPv4Prefix, o.IPv4.Bits()+1, o.IPv4.Bits())
+		}
+	} else if o.IPv4Prefix != 0 {
+		return fail(Usage, "give the network's IPv4 prefix, too: --ipv4 10.42.0.0/16", "--ipv4-prefix: the network has no IPv4 prefix")
 	}
 	if o.Domain != "" && !addressing.ValidDomain(o.Domain) {
 		return fail(Usage, "", "--domain %q: not a domain name in lower case", o.Domain)
@@ -88,16 +100,6 @@ func (o *InitOptions) check() error {
 		return fail(Usage, "nodes find the registry by it: --url https://host:8443", "--url: %w", err)
 	}
 	return nil
-}
-
-// isForbiddenNetwork: what can never be the addresses of a mesh.
-func isForbiddenNetwork(p netip.Prefix) bool {
-	for _, text := range []string{"::/8", "fe80::/10", "ff00::/8"} {
-		if p.Overlaps(netip.MustParsePrefix(text)) {
-			return true
-		}
-	}
-	return false
 }
 
 // prepare gives an empty directory with the mark that it is half-written.
@@ -193,7 +195,7 @@ func (o *InitOptions) writeDatabase(ctx context.Context, c *ca.CA, now time.Time
 		return fmt.Errorf("encoding parameters: %w", err)
 	}
 	settings := store.Settings{
-		Prefix: o.Network, IPv4: o.IPv4, NodePrefix: o.NodePrefix, Domain: o.Domain, Registries: o.URLs,
+		Prefix: o.Network, IPv4: o.IPv4, IPv4Prefix: o.IPv4Prefix, NodePrefix: o.NodePrefix, Domain: o.Domain, Registries: o.URLs,
 		Parameters: parameters, Version: 1, Issued: now.UTC().Truncate(time.Millisecond),
 	}
 	if settings.Document, err = network.Sign(documentOf(settings, network.Defaults()), c.Signer()); err != nil {

@@ -43,6 +43,7 @@ func initCommand() *cobra.Command {
 	o.add(c)
 	c.Flags().StringVar(&prefix, "network", "", "IPv6 `prefix` of the network")
 	c.Flags().StringVar(&ipv4, "ipv4", "", "IPv4 `prefix` for machines that speak nothing else")
+	c.Flags().IntVar(&in.IPv4Prefix, "ipv4-prefix", 0, "`length` of the IPv4 subnet that a node gets (default: 24, or what fits)")
 	c.Flags().IntVar(&in.NodePrefix, "node-prefix", 64, "`length` of the prefix that a node gets")
 	c.Flags().StringVar(&in.Domain, "domain", "mesh", "`domain` of the nodes' names")
 	c.Flags().StringSliceVar(&in.URLs, "url", nil, "`URL` at which nodes reach the registry; may be repeated")

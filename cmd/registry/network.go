@@ -86,13 +86,20 @@ func printNetwork(w io.Writer, info client.NetworkInfo, isJSON bool) error {
 		}
 		return printJSON(w, document)
 	}
-	fmt.Fprintf(w, "version     %d, of %s\nprefixes    %s\nipv4        %s\ndomain      %s\nregistries  %s\n\n",
-		info.Version, info.Issued.Format(time.RFC3339), list(info.Prefixes), list(info.IPv4), orDash(info.Domain), strings.Join(info.Registries, ","))
+	fmt.Fprintf(w, "version     %d, of %s\nprefixes    %s, of which a node gets a /%d\nipv4        %s\ndomain      %s\nregistries  %s\n\n",
+		info.Version, info.Issued.Format(time.RFC3339), list(info.Prefixes), info.NodePrefix, ipv4Line(info), orDash(info.Domain), strings.Join(info.Registries, ","))
 	return table(w, "PARAMETER\tVALUE\tDEFAULT\tFROM\tTO\tMEANING", func(row func(string, ...any)) {
 		for _, p := range info.Parameters {
 			row("%s\t%s\t%s\t%s\t%s\t%s", p.Name, orDash(p.Value), orDash(p.Default), orDash(p.Min), orDash(p.Max), p.Meaning)
 		}
 	})
+}
+
+func ipv4Line(info client.NetworkInfo) string {
+	if len(info.IPv4) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s, of which a node gets a /%d", list(info.IPv4), info.IPv4Prefix)
 }
 
 // withParameterNames puts each parameter's value beside the version, by name:

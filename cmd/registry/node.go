@@ -31,9 +31,9 @@ func nodeListCommand() *cobra.Command {
 				if o.isJSON {
 					return printJSON(c.OutOrStdout(), nodes)
 				}
-				return table(c.OutOrStdout(), "NAME\tPREFIX\tSERIAL\tUNTIL\tLAST REPORT", func(row func(string, ...any)) {
+				return table(c.OutOrStdout(), "NAME\tPREFIX\tIPV4\tSERIAL\tUNTIL\tLAST REPORT", func(row func(string, ...any)) {
 					for _, n := range nodes.Nodes {
-						row("%s\t%s\t%s\t%s\t%s", n.Name, n.Prefix, n.Serial, n.NotAfter.Format(time.RFC3339), timeOrDash(n.LastReport))
+						row("%s\t%s\t%s\t%s\t%s\t%s", n.Name, n.Prefix, nodeIPv4(n), n.Serial, n.NotAfter.Format(time.RFC3339), timeOrDash(n.LastReport))
 					}
 				})
 			})
@@ -72,6 +72,7 @@ func printNode(w io.Writer, d client.NodeDetail) error {
 		{"name", n.Name},
 		{"prefix", n.Prefix.String()},
 		{"address", n.Address.String()},
+		{"ipv4", nodeIPv4(n)},
 		{"router-id", n.RouterID},
 		{"gateway", fmt.Sprint(n.Gateway)},
 		{"announces", list(n.Announce)},
@@ -90,6 +91,13 @@ func printNode(w io.Writer, d client.NodeDetail) error {
 	}
 	_, err := io.WriteString(w, d.Certificate)
 	return err
+}
+
+func nodeIPv4(n client.NodeInfo) string {
+	if n.IPv4Exhausted {
+		return "exhausted"
+	}
+	return orDash(n.IPv4)
 }
 
 func timeOrDash(t *time.Time) string {

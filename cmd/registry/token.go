@@ -21,6 +21,7 @@ func tokenCreateCommand() *cobra.Command {
 	var in client.TokenRequest
 	var ttl time.Duration
 	var announce []string
+	var ipv4 int
 	c := &cobra.Command{
 		Use:   "create --state DIR",
 		Short: "Make a token and print it, alone; it is never shown again",
@@ -31,6 +32,9 @@ func tokenCreateCommand() *cobra.Command {
 					return usage("for example --ttl 24h", "--ttl %s: one second to ten years are wanted", ttl)
 				}
 				in.TTLSeconds = int64(ttl / time.Second)
+				if c.Flags().Changed("ipv4-length") {
+					in.IPv4Length = &ipv4
+				}
 				for _, text := range announce {
 					p, err := parsePrefix("--announce", text)
 					if err != nil {
@@ -55,6 +59,7 @@ func tokenCreateCommand() *cobra.Command {
 	c.Flags().DurationVar(&ttl, "ttl", 24*time.Hour, "its `lifetime`")
 	c.Flags().StringVar(&in.Name, "name", "", "`name` of the node that joins with it")
 	c.Flags().IntVar(&in.PrefixLength, "prefix-length", 0, "`length` of the node's prefix (default: the network's)")
+	c.Flags().IntVar(&ipv4, "ipv4-length", 0, "`length` of the node's IPv4 subnet, 0 for none (default: the network's)")
 	c.Flags().BoolVar(&in.Gateway, "gateway", false, "the node may be a gateway to the Internet")
 	c.Flags().StringSliceVar(&announce, "announce", nil, "`prefix` that the node may announce beside its own; may be repeated")
 	return c
@@ -84,11 +89,21 @@ func tokenListCommand() *cobra.Command {
 }
 
 func printTokens(w io.Writer, tokens client.TokenList) error {
-	return table(w, "ID\tSTATE\tUSED\tEXPIRES\tNAME\tLENGTH\tGATEWAY\tANNOUNCE", func(row func(string, ...any)) {
+	return table(w, "ID\tSTATE\tUSED\tEXPIRES\tNAME\tLENGTH\tIPV4\tGATEWAY\tANNOUNCE", func(row func(string, ...any)) {
 		for _, t := range tokens.Tokens {
-			row("%d\t%s\t%d/%d\t%s\t%s\t/%d\t%t\t%s", t.ID, t.State, t.Used, t.Uses, t.Expires.Format(time.RFC3339), orDash(t.Name), t.PrefixLength, t.Gateway, list(t.Announce))
+			row("%d\t%s\t%d/%d\t%s\t%s\t/%d\t%s\t%t\t%s", t.ID, t.State, t.Used, t.Uses, t.Expires.Format(time.RFC3339), orDash(t.Name), t.PrefixLength, ipv4Length(t.IPv4Length), t.Gateway, list(t.Announce))
 		}
 	})
+}
+
+func ipv4Length(length *int) string {
+	switch {
+	case length == nil:
+		return "default"
+	case *length == 0:
+		return "-"
+	}
+	return fmt.Sprintf("/%d", *length)
 }
 
 func tokenRevokeCommand() *cobra.Command {

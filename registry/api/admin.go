@@ -11,6 +11,7 @@ type TokenRequest struct {
 	TTLSeconds   int64          `json:"ttl" minimum:"1" maximum:"315360000" doc:"lifetime in seconds"`
 	Name         string         `json:"name,omitempty" maxLength:"63" doc:"name of the node that enrols with it"`
 	PrefixLength int            `json:"prefix_length,omitempty" minimum:"0" maximum:"128" doc:"0: the network's default"`
+	IPv4Length   *int           `json:"ipv4_length,omitempty" minimum:"0" maximum:"32" doc:"length of the IPv4 subnet; absent: the network's default, 0: none"`
 	Gateway      bool           `json:"gateway,omitempty" doc:"the node may originate default routes"`
 	Announce     []netip.Prefix `json:"announce,omitempty" maxItems:"64" doc:"prefixes that the node may originate beside its own"`
 }
@@ -39,6 +40,7 @@ type TokenInfo struct {
 	Uses         int            `json:"uses"`
 	Used         int            `json:"used"`
 	PrefixLength int            `json:"prefix_length"`
+	IPv4Length   *int           `json:"ipv4_length"` // null: the network's; 0: none
 	Gateway      bool           `json:"gateway"`
 	Announce     []netip.Prefix `json:"announce"`
 	Created      time.Time      `json:"created"`
@@ -58,7 +60,7 @@ type NodeInfo struct {
 	Serial     string         `json:"serial"`
 	Key        string         `json:"key"` // hex SHA-256 of the SubjectPublicKeyInfo
 	Prefix     netip.Prefix   `json:"prefix"`
-	IPv4       string         `json:"ipv4"` // prefix, or empty
+	IPv4       string         `json:"ipv4"` // subnet, or empty
 	Address    netip.Addr     `json:"address"`
 	RouterID   string         `json:"router_id"`
 	Gateway    bool           `json:"gateway"`
@@ -70,6 +72,8 @@ type NodeInfo struct {
 	LastReport *time.Time     `json:"last_report"` // null: none since the registry knows
 	Endpoints  []string       `json:"endpoints"`
 	Version    string         `json:"version"`
+	// IPv4Exhausted: an IPv4 subnet was wanted, and none was left.
+	IPv4Exhausted bool `json:"ipv4_exhausted"`
 }
 
 // NodeList is the document of `re6stregistry node list`.
@@ -92,6 +96,8 @@ type NetworkInfo struct {
 	Issued        time.Time      `json:"issued"`
 	Prefixes      []netip.Prefix `json:"prefixes"`
 	IPv4          []netip.Prefix `json:"ipv4"`
+	NodePrefix    int            `json:"node_prefix"`
+	IPv4Prefix    int            `json:"ipv4_prefix"` // length of a node's IPv4 subnet; 0: no IPv4
 	Domain        string         `json:"domain"`
 	Registries    []string       `json:"registries"`
 	Parameters    []Parameter    `json:"parameters"`

@@ -47,7 +47,9 @@ type EnrolResponse struct {
 	CA          []byte `json:"ca" doc:"the network's CA certificate (DER)"`
 	Network     string `json:"network" doc:"the signed network document (compact JWS)"`
 	Peers       []Peer `json:"peers" doc:"a random sample of the directory"`
-	Journal     string `json:"journal,omitempty" doc:"head of the issuance journal, to be reported as it is"`
+	// IPv4Exhausted: the node was to have an IPv4 subnet, and none was left.
+	IPv4Exhausted bool   `json:"ipv4_exhausted,omitempty" doc:"the network has no IPv4 subnet left: the node has none"`
+	Journal       string `json:"journal,omitempty" doc:"head of the issuance journal, to be reported as it is"`
 }
 
 // CheckName says whether a node may have the name.

@@ -33,8 +33,11 @@ type Claim struct {
 type Grant struct {
 	Name     string
 	Prefix   netip.Prefix
+	IPv4     netip.Prefix // zero: none
 	Gateway  bool
 	Announce []netip.Prefix
+
+	ipv4Wanted int // length; 0: none was asked for
 }
 
 // A Prepared certificate waits for its signature.
@@ -50,6 +53,8 @@ type Issuance struct {
 	Sequence uint64
 	TBS      []byte
 	Repeated bool // an earlier request of this key with this token made it
+	// IPv4Exhausted: the node was to have an IPv4 subnet, and none was left.
+	IPv4Exhausted bool
 }
 
 // token is what the transaction needs of a row in tokens.
@@ -57,6 +62,7 @@ type token struct {
 	id           int64
 	name         string
 	prefixLength int
+	ipv4Length   sql.NullInt64 // NULL: the network's; 0: none
 	gateway      bool
 	announce     []netip.Prefix
 	expires      time.Time
@@ -69,7 +75,7 @@ type token struct {
 func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(Grant) (Prepared, error)) (Issuance, error) {
 	s.writer.Lock()
 	defer s.writer.Unlock()
-	if s.space == nil {
+	if s.spaces == nil {
 		return Issuance{}, fmt.Errorf("%w: the network is not set up", ErrStopped)
 	}
 	if reason := s.Stopped(); reason != "" {
@@ -79,7 +85,7 @@ func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(
 		return Issuance{}, err
 	}
 	var out Issuance
-	var lease netip.Prefix
+	var lease Grant
 	var next head
 	// Until the end is known, what we hold in memory may lag behind.
 	s.isStale = true
@@ -91,7 +97,7 @@ func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(
 		s.isStale = refused == nil // a rollback is certain, the end of a commit is not
 		return classify(refused)
 	})
-	if isTrigger(err, "leases overlap") {
+	if isTrigger(err, "leases overlap") || isTrigger(err, "IPv4 leases overlap") {
 		s.isStale = true // the index offered what is taken: the table decides
 	}
 	if err != nil {
@@ -103,9 +109,9 @@ func (s *Store) Issue(ctx context.Context, now time.Time, c Claim, prepare func(
 	}
 	s.trace("committed")
 	s.head = next
-	if err := s.space.Insert(lease); err != nil {
+	if err := s.spaces.insert(lease.Prefix, lease.IPv4); err != nil {
 		s.isStale = true // the table decides
-		return Issuance{}, fmt.Errorf("indexing lease %s: %w", lease, err)
+		return Issuance{}, fmt.Errorf("indexing lease %s: %w", lease.Prefix, err)
 	}
 	s.trace("indexed")
 	return out, nil
@@ -121,16 +127,16 @@ func (s *Store) refreshLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.loadSpaceLocked(ctx, s.network); err != nil {
+	if err := s.loadSpacesLocked(ctx, s.spaces.networks); err != nil {
 		return err
 	}
 	s.head, s.isStale = h, false
 	return nil
 }
 
-func (s *Store) issueIn(ctx context.Context, tx *sql.Tx, now time.Time, c Claim, prepare func(Grant) (Prepared, error)) (Issuance, netip.Prefix, head, error) {
-	none := func(err error) (Issuance, netip.Prefix, head, error) {
-		return Issuance{}, netip.Prefix{}, head{}, err
+func (s *Store) issueIn(ctx context.Context, tx *sql.Tx, now time.Time, c Claim, prepare func(Grant) (Prepared, error)) (Issuance, Grant, head, error) {
+	none := func(err error) (Issuance, Grant, head, error) {
+		return Issuance{}, Grant{}, head{}, err
 	}
 	t, err := findToken(ctx, tx, c.Secret)
 	if err != nil {
@@ -138,7 +144,7 @@ func (s *Store) issueIn(ctx context.Context, tx *sql.Tx, now time.Time, c Claim,
 	}
 	repeated, isKnown, err := findRepeated(ctx, tx, t, c.Key, now)
 	if err != nil || (isKnown && repeated.Repeated) {
-		return repeated, netip.Prefix{}, s.head, err
+		return repeated, Grant{}, s.head, err
 	}
 	if err := consumeToken(ctx, tx, t.id, now); err != nil {
 		return none(err)
@@ -165,15 +171,17 @@ func (s *Store) issueIn(ctx context.Context, tx *sql.Tx, now time.Time, c Claim,
 	next, err := insertIssuance(ctx, tx, s.head, node, record{
 		Sequence: s.head.sequence + 1, Previous: hex.EncodeToString(s.head.hash[:]), Time: now.UTC().Truncate(time.Millisecond),
 		TokenHash: hex.EncodeToString(hash[:]), Key: hex.EncodeToString(c.Key[:]),
-		Name: grant.Name, Prefix: grant.Prefix, Gateway: grant.Gateway, Announce: grant.Announce,
+		Name: grant.Name, Prefix: grant.Prefix, IPv4: grant.IPv4, IPv4Wanted: grant.ipv4Wanted, Gateway: grant.Gateway, Announce: grant.Announce,
 		Serial: hex.EncodeToString(prepared.Serial[:]), NotBefore: prepared.NotBefore.UTC(), NotAfter: prepared.NotAfter.UTC(), TBS: prepared.TBS,
 	})
 	if err != nil {
 		return none(err)
 	}
 	s.trace("issuance-inserted")
-	return Issuance{Sequence: next.sequence, TBS: prepared.TBS}, grant.Prefix, next, nil
+	return Issuance{Sequence: next.sequence, TBS: prepared.TBS, IPv4Exhausted: grant.isExhausted()}, grant, next, nil
 }
+
+func (g Grant) isExhausted() bool { return g.ipv4Wanted > 0 && !g.IPv4.IsValid() }
 
 // findToken looks a token up by the hash of its secret, and compares without
 // a hint in the time that it takes.
@@ -183,8 +191,8 @@ func findToken(ctx context.Context, tx *sql.Tx, secret api.Secret) (token, error
 	var announce string
 	var expires int64
 	hash := secret.Hash()
-	err := tx.QueryRowContext(ctx, "SELECT id, hash, name, prefix_length, gateway, announce, expires, revoked IS NOT NULL FROM tokens WHERE hash = ?", hash[:]).
-		Scan(&t.id, &stored, &t.name, &t.prefixLength, &t.gateway, &announce, &expires, &t.isRevoked)
+	err := tx.QueryRowContext(ctx, "SELECT id, hash, name, prefix_length, ipv4_length, gateway, announce, expires, revoked IS NOT NULL FROM tokens WHERE hash = ?", hash[:]).
+		Scan(&t.id, &stored, &t.name, &t.prefixLength, &t.ipv4Length, &t.gateway, &announce, &expires, &t.isRevoked)
 	if errors.Is(err, sql.ErrNoRows) {
 		return token{}, ErrToken
 	}
@@ -206,9 +214,9 @@ func findToken(ctx context.Context, tx *sql.Tx, secret api.Secret) (token, error
 // key belongs to a node that another token made.
 func findRepeated(ctx context.Context, tx *sql.Tx, t token, key [32]byte, now time.Time) (out Issuance, isKnown bool, err error) {
 	var madeBy int64
-	row := tx.QueryRowContext(ctx, `SELECT nodes.token, issuances.sequence, issuances.tbs FROM nodes
+	row := tx.QueryRowContext(ctx, `SELECT nodes.token, nodes.ipv4_wanted > 0 AND nodes.ipv4_first IS NULL, issuances.sequence, issuances.tbs FROM nodes
 		JOIN issuances ON issuances.node = nodes.id WHERE nodes.key = ? ORDER BY issuances.sequence LIMIT 1`, key[:])
-	scanErr := row.Scan(&madeBy, &out.Sequence, &out.TBS)
+	scanErr := row.Scan(&madeBy, &out.IPv4Exhausted, &out.Sequence, &out.TBS)
 	switch {
 	case errors.Is(scanErr, sql.ErrNoRows):
 		return Issuance{}, false, nil
@@ -258,12 +266,20 @@ func consumeToken(ctx context.Context, tx *sql.Tx, id int64, now time.Time) erro
 }
 
 func (s *Store) chooseGrant(ctx context.Context, tx *sql.Tx, t token, wanted string) (Grant, error) {
-	prefix, err := s.space.Pick(s.rand, t.prefixLength)
+	prefix, err := s.spaces.ipv6.Pick(s.rand, t.prefixLength)
 	if errors.Is(err, addressing.ErrExhausted) {
 		return Grant{}, fmt.Errorf("%w: /%d", ErrExhausted, t.prefixLength)
 	}
 	if err != nil {
 		return Grant{}, fmt.Errorf("drawing a /%d: %w", t.prefixLength, err)
+	}
+	length4 := s.spaces.ipv4Length
+	if t.ipv4Length.Valid {
+		length4 = int(t.ipv4Length.Int64)
+	}
+	ipv4, err := s.pickIPv4(length4)
+	if err != nil {
+		return Grant{}, err
 	}
 	s.trace("prefix-drawn")
 	name := t.name
@@ -276,7 +292,7 @@ func (s *Store) chooseGrant(ctx context.Context, tx *sql.Tx, t token, wanted str
 		}
 	}
 	s.trace("named")
-	return Grant{Name: name, Prefix: prefix, Gateway: t.gateway, Announce: t.announce}, nil
+	return Grant{Name: name, Prefix: prefix, IPv4: ipv4, ipv4Wanted: length4, Gateway: t.gateway, Announce: t.announce}, nil
 }
 
 func (s *Store) inventName(ctx context.Context, tx *sql.Tx) (string, error) {
@@ -295,14 +311,15 @@ func (s *Store) inventName(ctx context.Context, tx *sql.Tx) (string, error) {
 
 func insertNode(ctx context.Context, tx *sql.Tx, token int64, key [32]byte, g Grant, now time.Time) (int64, error) {
 	first, last := prefixRange(g.Prefix)
+	first4, last4, length4 := ipv4Range(g.IPv4)
 	announce, err := encodePrefixes(g.Announce)
 	if err != nil {
 		return 0, err
 	}
 	var id int64
-	err = tx.QueryRowContext(ctx, `INSERT INTO nodes (token, key, name, first, last, length, gateway, announce, enrolled)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		token, key[:], g.Name, first[:], last[:], g.Prefix.Bits(), g.Gateway, announce, millis(now)).Scan(&id)
+	err = tx.QueryRowContext(ctx, `INSERT INTO nodes (token, key, name, first, last, length, ipv4_first, ipv4_last, ipv4_length, ipv4_wanted, gateway, announce, enrolled)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		token, key[:], g.Name, first[:], last[:], g.Prefix.Bits(), first4, last4, length4, g.ipv4Wanted, g.Gateway, announce, millis(now)).Scan(&id)
 	switch {
 	case isUnique(err, "nodes.name"):
 		return 0, ErrNameTaken

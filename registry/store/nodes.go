@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -11,7 +12,7 @@ import (
 	"re6st/registry/api"
 )
 
-const nodeColumns = `nodes.id, nodes.name, nodes.key, nodes.first, nodes.length, nodes.gateway, nodes.announce,
+const nodeColumns = `nodes.id, nodes.name, nodes.key, nodes.first, nodes.length, nodes.ipv4_first, nodes.ipv4_length, nodes.ipv4_wanted, nodes.gateway, nodes.announce,
 	nodes.token, nodes.enrolled, issuances.serial, issuances.not_before, issuances.not_after
 	FROM nodes JOIN issuances ON issuances.sequence = (SELECT max(sequence) FROM issuances WHERE node = nodes.id)`
 
@@ -52,6 +53,13 @@ func (s *Store) FindNode(ctx context.Context, text string) (api.NodeInfo, error)
 // that looks like one wins.
 func nodeCondition(text string) (where string, argument any) {
 	const byAddress = "nodes.id = (SELECT id FROM nodes WHERE first <= ?1 AND last >= ?1 ORDER BY first DESC LIMIT 1)"
+	const byIPv4 = "nodes.id = (SELECT id FROM nodes WHERE ipv4_first <= ?1 AND ipv4_last >= ?1 ORDER BY ipv4_first DESC LIMIT 1)"
+	if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() {
+		return byIPv4 + fmt.Sprintf(" AND nodes.ipv4_length = %d", p.Bits()), p.Masked().Addr().AsSlice()
+	}
+	if a, err := netip.ParseAddr(text); err == nil && a.Is4() {
+		return byIPv4, a.AsSlice()
+	}
 	if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is6() {
 		first, _ := prefixRange(p)
 		return byAddress + fmt.Sprintf(" AND nodes.length = %d", p.Bits()), first[:]
@@ -101,16 +109,25 @@ func (s *Store) Count(ctx context.Context) (Counts, error) {
 func (s *Store) scanNode(row scanner) (api.NodeInfo, error) {
 	var n api.NodeInfo
 	var id, enrolled, notBefore, notAfter int64
-	var key, first, serial []byte
-	var length int
+	var key, first, first4, serial []byte
+	var length, wanted4 int
+	var length4 sql.NullInt64
 	var announce string
-	if err := row.Scan(&id, &n.Name, &key, &first, &length, &n.Gateway, &announce, &n.Token, &enrolled, &serial, &notBefore, &notAfter); err != nil {
+	if err := row.Scan(&id, &n.Name, &key, &first, &length, &first4, &length4, &wanted4, &n.Gateway, &announce, &n.Token, &enrolled, &serial, &notBefore, &notAfter); err != nil {
 		return api.NodeInfo{}, err
 	}
 	var err error
 	if n.Prefix, err = makePrefix(first, length); err != nil {
 		return api.NodeInfo{}, err
 	}
+	ipv4, err := makeIPv4(first4, length4)
+	if err != nil {
+		return api.NodeInfo{}, err
+	}
+	if ipv4.IsValid() {
+		n.IPv4 = ipv4.String()
+	}
+	n.IPv4Exhausted = wanted4 > 0 && !ipv4.IsValid()
 	if n.Announce, err = decodePrefixes(announce); err != nil {
 		return api.NodeInfo{}, err
 	}

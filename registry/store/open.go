@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 
 	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 
-	"re6st/addressing"
 	"re6st/internal/durable"
 )
 
@@ -55,10 +53,9 @@ type Store struct {
 	// of commits must be that of the journal. It guards what follows.
 	writer  sync.Mutex
 	rand    *rand.Rand
-	space   *addressing.Space // nil before Init
-	network netip.Prefix
-	head    head // of the issuances in the database
-	isStale bool // what is above may lag behind the database
+	spaces  *spaces // nil before Init
+	head    head    // of the issuances in the database
+	isStale bool    // what is above may lag behind the database
 
 	journal *journal // has its own lock
 	reports *reports // has its own lock
@@ -86,7 +83,7 @@ func open(ctx context.Context, c Config, migrations fs.FS) (_ *Store, err error)
 		func() error { return s.migrate(ctx, migrations) },
 		func() error { return s.checkIntegrity(ctx) },
 		func() error { return s.recover(ctx) },
-		func() error { return s.loadSpace(ctx) },
+		func() error { return s.loadSpaces(ctx) },
 		func() error { return s.loadReports(ctx) },
 	} {
 		if err := step(); err != nil {
@@ -142,43 +139,6 @@ func (s *Store) checkIntegrity(ctx context.Context) error {
 	if verdict != "ok" {
 		return fmt.Errorf("checking the database: %w: %s", ErrCorrupt, verdict)
 	}
-	return nil
-}
-
-// loadSpace puts all leases into the index of free prefixes.
-func (s *Store) loadSpace(ctx context.Context) error {
-	settings, err := s.Settings(ctx)
-	if errors.Is(err, ErrNotFound) {
-		return nil // Init comes
-	}
-	if err != nil {
-		return err
-	}
-	s.writer.Lock()
-	defer s.writer.Unlock()
-	return s.loadSpaceLocked(ctx, settings.Prefix)
-}
-
-func (s *Store) loadSpaceLocked(ctx context.Context, network netip.Prefix) error {
-	space := addressing.NewSpace(network)
-	rows, err := s.write.QueryContext(ctx, "SELECT first, length FROM nodes ORDER BY first")
-	if err != nil {
-		return fmt.Errorf("reading the leases: %w", classify(err))
-	}
-	defer rows.Close()
-	for rows.Next() {
-		lease, err := scanPrefix(rows)
-		if err != nil {
-			return fmt.Errorf("reading the leases: %w", classify(err))
-		}
-		if err := space.Insert(lease); err != nil {
-			return fmt.Errorf("reading the leases: %w: %w", ErrCorrupt, err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("reading the leases: %w", classify(err))
-	}
-	s.space, s.network = space, network
 	return nil
 }
 

@@ -19,19 +19,23 @@ type head struct {
 // back, what was issued. Each names the hash of the one before, so that none
 // can be changed, dropped or added within.
 type record struct {
-	Sequence  uint64         `json:"sequence"`
-	Previous  string         `json:"previous"` // hex SHA-256 of the line before, the first: of the network
-	Time      time.Time      `json:"time"`
-	TokenHash string         `json:"token_hash"` // hex SHA-256 of the secret
-	Key       string         `json:"key"`        // hex SHA-256 of the SubjectPublicKeyInfo
-	Name      string         `json:"name"`
-	Prefix    netip.Prefix   `json:"prefix"`
-	Gateway   bool           `json:"gateway"`
-	Announce  []netip.Prefix `json:"announce"`
-	Serial    string         `json:"serial"`
-	NotBefore time.Time      `json:"not_before"`
-	NotAfter  time.Time      `json:"not_after"`
-	TBS       []byte         `json:"tbs"`
+	Sequence  uint64       `json:"sequence"`
+	Previous  string       `json:"previous"` // hex SHA-256 of the line before, the first: of the network
+	Time      time.Time    `json:"time"`
+	TokenHash string       `json:"token_hash"` // hex SHA-256 of the secret
+	Key       string       `json:"key"`        // hex SHA-256 of the SubjectPublicKeyInfo
+	Name      string       `json:"name"`
+	Prefix    netip.Prefix `json:"prefix"`
+	// Records of networks without IPv4 are as they were before there was any:
+	// a record is read and written again byte for byte.
+	IPv4       netip.Prefix   `json:"ipv4,omitzero"`
+	IPv4Wanted int            `json:"ipv4_wanted,omitzero"` // length
+	Gateway    bool           `json:"gateway"`
+	Announce   []netip.Prefix `json:"announce"`
+	Serial     string         `json:"serial"`
+	NotBefore  time.Time      `json:"not_before"`
+	NotAfter   time.Time      `json:"not_after"`
+	TBS        []byte         `json:"tbs"`
 }
 
 // encode gives the line without its end.

@@ -233,10 +233,10 @@ func (s *Store) Replay(ctx context.Context) (int, error) {
 	}
 	s.head = at
 	s.setStopped("")
-	if s.space == nil {
+	if s.spaces == nil {
 		return len(missing), s.readStopped()
 	}
-	return len(missing), errors.Join(s.readStopped(), s.loadSpaceLocked(ctx, s.network))
+	return len(missing), errors.Join(s.readStopped(), s.loadSpacesLocked(ctx, s.spaces.networks))
 }
 
 func replayRecord(ctx context.Context, tx *sql.Tx, at head, r record) (head, error) {
@@ -252,7 +252,7 @@ func replayRecord(ctx context.Context, tx *sql.Tx, at head, r record) (head, err
 	if err != nil {
 		return head{}, err
 	}
-	node, err := insertNode(ctx, tx, token, [32]byte(key), Grant{Name: r.Name, Prefix: r.Prefix, Gateway: r.Gateway, Announce: r.Announce}, r.Time)
+	node, err := insertNode(ctx, tx, token, [32]byte(key), Grant{Name: r.Name, Prefix: r.Prefix, IPv4: r.IPv4, ipv4Wanted: r.IPv4Wanted, Gateway: r.Gateway, Announce: r.Announce}, r.Time)
 	if err != nil {
 		return head{}, err
 	}

@@ -16,6 +16,7 @@ import (
 type Settings struct {
 	Prefix     netip.Prefix
 	IPv4       netip.Prefix // zero: none
+	IPv4Prefix int          // length of a node's IPv4 subnet; 0 where IPv4 is zero
 	NodePrefix int
 	Domain     string
 	Registries []string
@@ -23,6 +24,10 @@ type Settings struct {
 	Version    uint64
 	Issued     time.Time
 	Document   string
+}
+
+func (s Settings) networks() networks {
+	return networks{ipv6: s.Prefix, ipv4: s.IPv4, ipv4Length: s.IPv4Prefix}
 }
 
 // Settings reads the network's row; ErrNotFound before Init.
@@ -38,8 +43,8 @@ func readSettings(ctx context.Context, db querier) (Settings, error) {
 	var out Settings
 	var prefix, ipv4, registries, parameters string
 	var issued int64
-	err := db.QueryRowContext(ctx, "SELECT prefix, ipv4, node_prefix, domain, registries, parameters, version, issued, document FROM network").
-		Scan(&prefix, &ipv4, &out.NodePrefix, &out.Domain, &registries, &parameters, &out.Version, &issued, &out.Document)
+	err := db.QueryRowContext(ctx, "SELECT prefix, ipv4, ipv4_prefix, node_prefix, domain, registries, parameters, version, issued, document FROM network").
+		Scan(&prefix, &ipv4, &out.IPv4Prefix, &out.NodePrefix, &out.Domain, &registries, &parameters, &out.Version, &issued, &out.Document)
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading the network's settings: %w", classify(err))
 	}
@@ -53,6 +58,9 @@ func readSettings(ctx context.Context, db querier) (Settings, error) {
 	if ipv4 != "" {
 		if out.IPv4, err = netip.ParsePrefix(ipv4); err != nil {
 			return Settings{}, fmt.Errorf("reading the network's settings: %w: %w", ErrCorrupt, err)
+		}
+		if out.IPv4Prefix == 0 { // a database that is older than the column
+			out.IPv4Prefix = addressing.IPv4Length(out.IPv4)
 		}
 	}
 	return out, nil
@@ -70,13 +78,13 @@ func (s *Store) Init(ctx context.Context, n Settings) error {
 	}
 	s.writer.Lock()
 	defer s.writer.Unlock()
-	_, err = s.write.ExecContext(ctx, `INSERT INTO network (id, prefix, ipv4, node_prefix, domain, registries, parameters, version, issued, document)
-		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		n.Prefix.String(), ipv4, n.NodePrefix, n.Domain, string(registries), string(n.Parameters), n.Version, millis(n.Issued), n.Document)
+	_, err = s.write.ExecContext(ctx, `INSERT INTO network (id, prefix, ipv4, ipv4_prefix, node_prefix, domain, registries, parameters, version, issued, document)
+		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		n.Prefix.String(), ipv4, n.IPv4Prefix, n.NodePrefix, n.Domain, string(registries), string(n.Parameters), n.Version, millis(n.Issued), n.Document)
 	if err != nil {
 		return fmt.Errorf("storing the network's settings: %w", classify(err))
 	}
-	s.space, s.network = addressing.NewSpace(n.Prefix), n.Prefix
+	s.spaces = newSpaces(n.networks())
 	return nil
 }
 

@@ -197,7 +197,7 @@ func TestIssue_AWrongIndexIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustIssue(t, secret, 1) // the only /49 that there is
-	s.space = addressing.NewSpace(network)
+	s.spaces.ipv6 = addressing.NewSpace(network)
 	_, err := s.Issue(context.Background(), start, Claim{Secret: secret, Key: key(2)}, prepare)
 	if err == nil {
 		t.Fatal("the same lease twice")
@@ -227,14 +227,18 @@ func TestMigrate_ANewerDatabaseIsRefusedAndUnchanged(t *testing.T) {
 	}
 }
 
-// withMigration adds a second migration to the real ones.
+// withMigration adds one more migration to the real ones.
 func withMigration(t *testing.T, sql string) fs.FS {
 	t.Helper()
-	first, err := fs.ReadFile(migrationFiles, "migrations/0001_first.sql")
-	if err != nil {
-		t.Fatal(err)
+	files := fstest.MapFS{"migrations/0003_third.sql": {Data: []byte(sql)}}
+	for _, name := range []string{"migrations/0001_first.sql", "migrations/0002_ipv4.sql"} {
+		text, err := fs.ReadFile(migrationFiles, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: text}
 	}
-	return fstest.MapFS{"migrations/0001_first.sql": {Data: first}, "migrations/0002_second.sql": {Data: []byte(sql)}}
+	return files
 }
 
 func TestMigrate_ACopyIsMadeBeforeEachStep(t *testing.T) {
@@ -258,7 +262,7 @@ func TestMigrate_ACopyIsMadeBeforeEachStep(t *testing.T) {
 		t.Errorf("%d nodes after the migration, want 1", n)
 	}
 	mustClose(t, s)
-	backup := filepath.Join(dir, "registry.db.before-0002")
+	backup := filepath.Join(dir, "registry.db.before-0003")
 	if info, err := os.Stat(backup); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the backup: %v, %v", info, err)
 	}

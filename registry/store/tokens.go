@@ -18,9 +18,9 @@ func (s *Store) CreateToken(ctx context.Context, now time.Time, secret api.Secre
 	hash := secret.Hash()
 	s.writer.Lock()
 	defer s.writer.Unlock()
-	result, err := s.write.ExecContext(ctx, `INSERT INTO tokens (hash, name, uses, prefix_length, gateway, announce, created, expires)
-		SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE name = ?)`,
-		hash[:], t.Name, t.Uses, t.PrefixLength, t.Gateway, announce, millis(now), millis(now)+t.TTLSeconds*1000, t.Name)
+	result, err := s.write.ExecContext(ctx, `INSERT INTO tokens (hash, name, uses, prefix_length, ipv4_length, gateway, announce, created, expires)
+		SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE name = ?)`,
+		hash[:], t.Name, t.Uses, t.PrefixLength, t.IPv4Length, t.Gateway, announce, millis(now), millis(now)+t.TTLSeconds*1000, t.Name)
 	if err != nil {
 		return 0, fmt.Errorf("storing token: %w", classify(err))
 	}
@@ -45,7 +45,7 @@ func (s *Store) RevokeToken(ctx context.Context, now time.Time, id int64) error 
 	return nil
 }
 
-const tokenColumns = "id, name, uses, used, prefix_length, gateway, announce, created, expires, revoked"
+const tokenColumns = "id, name, uses, used, prefix_length, ipv4_length, gateway, announce, created, expires, revoked"
 
 // Tokens lists all tokens, the newest last.
 func (s *Store) Tokens(ctx context.Context, now time.Time) ([]api.TokenInfo, error) {
@@ -82,7 +82,7 @@ func scanToken(row scanner, now time.Time) (api.TokenInfo, error) {
 	var announce string
 	var created, expires int64
 	var revoked *int64
-	if err := row.Scan(&t.ID, &t.Name, &t.Uses, &t.Used, &t.PrefixLength, &t.Gateway, &announce, &created, &expires, &revoked); err != nil {
+	if err := row.Scan(&t.ID, &t.Name, &t.Uses, &t.Used, &t.PrefixLength, &t.IPv4Length, &t.Gateway, &announce, &created, &expires, &revoked); err != nil {
 		return api.TokenInfo{}, err
 	}
 	var err error

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -24,21 +25,35 @@ func prefixRange(p netip.Prefix) (first, last [16]byte) {
 
 type scanner interface{ Scan(...any) error }
 
-// scanPrefix reads the columns first and length.
-func scanPrefix(row scanner) (netip.Prefix, error) {
-	var first []byte
-	var length int
-	if err := row.Scan(&first, &length); err != nil {
-		return netip.Prefix{}, err
-	}
-	return makePrefix(first, length)
-}
-
 func makePrefix(first []byte, length int) (netip.Prefix, error) {
 	if len(first) != 16 {
 		return netip.Prefix{}, fmt.Errorf("%w: a lease of %d bytes", ErrCorrupt, len(first))
 	}
 	return netip.PrefixFrom(netip.AddrFrom16([16]byte(first)), length), nil
+}
+
+// ipv4Range gives the columns of an IPv4 lease, NULL where there is none.
+func ipv4Range(p netip.Prefix) (first, last []byte, length sql.NullInt64) {
+	if !p.IsValid() {
+		return nil, nil, length
+	}
+	a := p.Masked().Addr().As4()
+	b := a
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return a[:], b[:], sql.NullInt64{Int64: int64(p.Bits()), Valid: true}
+}
+
+// makeIPv4 is the zero prefix where the columns are NULL.
+func makeIPv4(first []byte, length sql.NullInt64) (netip.Prefix, error) {
+	if !length.Valid {
+		return netip.Prefix{}, nil
+	}
+	if len(first) != 4 {
+		return netip.Prefix{}, fmt.Errorf("%w: an IPv4 lease of %d bytes", ErrCorrupt, len(first))
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte(first)), int(length.Int64)), nil
 }
 
 func encodePrefixes(ps []netip.Prefix) (string, error) {
