@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"iter"
 	"net/netip"
 	"slices"
@@ -24,9 +25,22 @@ func newClaims(networks []netip.Prefix, nat64 netip.Prefix) *claims {
 	return &claims{set: origin.NewClaims(origin.Config{Networks: networks, NAT64: nat64}), changed: make(chan struct{})}
 }
 
+// makeClaims comes before the parts that use it; keepCertificates joins them.
 func (d *daemon) makeClaims() {
-	d.claims = newClaims(d.networks, netip.Prefix{})
+	d.claims = newClaims(d.networks, d.member.document.Parameters.NAT64)
 	d.claims.Add(d.member.self)
+	store := certificateStore{d.state, d.member.authority}
+	d.keeper = newKeeper(d.claims, d.member.self.RouterID, store, d.log)
+	for _, n := range store.load(time.Now()) {
+		d.claims.Add(n)
+	}
+}
+
+// keepCertificates runs when all other parts are made.
+func (d *daemon) keepCertificates(ctx context.Context) error {
+	d.keeper.fetch, d.keeper.tunnels = d.agent.FetchCertificates, d.tunnels
+	d.keeper.destinations, d.keeper.rejudge = d.speaker.Destinations, d.speaker.FilterChanged
+	return d.keeper.run(ctx)
 }
 
 // Add takes a verified certificate in; it reports whether that changed anything.
@@ -104,6 +118,12 @@ func (c *claims) why(prefix, from netip.Prefix, id addressing.RouterID) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.set.Why(prefix, from, id)
+}
+
+func (c *claims) len() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.set.Len()
 }
 
 func (c *claims) nextExpiry() time.Time {

@@ -24,6 +24,9 @@ func (a accepter) Accept(jws string) (uint64, error) {
 func (d *daemon) apply(doc network.Document) {
 	d.agent.SetParameters(d.tunnelParameters(doc.Parameters))
 	d.routing.setParameters(doc.Parameters)
+	if d.claims.SetNAT64(doc.Parameters.NAT64) {
+		d.keeper.changed()
+	}
 	d.agent.SetDocument(doc.Version, d.documents.jws)
 }
 

@@ -9,24 +9,9 @@ import (
 	"re6st/babel"
 	"re6st/babel/speaker"
 	"re6st/internal/kernel"
-	"re6st/internal/origin"
 	"re6st/registry/network"
 	"re6st/tunnel/agent"
 )
-
-// importFilter lets Babel use what the address plan and the certificates prove,
-// and keep what a certificate that is not at hand may prove.
-func importFilter(c *claims) babel.ImportFilter {
-	return func(u babel.Update) babel.Verdict {
-		switch c.Check(u.Prefix, u.From, addressing.RouterID(u.RouterID)) {
-		case origin.Admit:
-			return babel.Accept
-		case origin.Unknown:
-			return babel.Hold
-		}
-		return babel.Refuse
-	}
-}
 
 // routing is the speaker as the tunnels' agent sees it: the two know each other
 // only here.

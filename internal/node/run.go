@@ -46,6 +46,7 @@ type daemon struct {
 	client    *client.Client
 	directory *directory
 	claims    *claims
+	keeper    *keeper
 	lans      *lan.LAN         // nil: none
 	gateway   *gateway.Gateway // nil: none
 
@@ -75,6 +76,7 @@ func Run(ctx context.Context, o Options) error {
 		{"tunnels", d.agent.Run},
 		{"gateway", d.runGateway},
 		{"routing", d.speaker.Run},
+		{"certificates", d.keepCertificates},
 		{"links", d.watchLinks},
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
@@ -222,7 +224,7 @@ func (d *daemon) makeRouting() {
 	d.speaker = speaker.New(speaker.Config{
 		Engine: babel.Config{
 			RouterID: babel.RouterID(d.member.self.RouterID), Seqno: d.state.loadSeqno(), Rand: newRand(),
-			Import: importFilter(d.claims),
+			Import: d.keeper.judge,
 		},
 		FIB: fib{d.host, d.member.self.Address}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
@@ -239,7 +241,7 @@ func (d *daemon) makeRouting() {
 func (d *daemon) makeTunnels() {
 	d.agent = agent.New(agent.Config{
 		Authority: d.member.authority, Certificate: d.member.certificate, Self: d.member.self,
-		Backend: d.backend, Routing: d.routing, Documents: accepter{d.documents},
+		Backend: d.backend, Routing: d.routing, Documents: accepter{d.documents}, Certificates: d.keeper,
 		Port: d.options.Port, Mark: kernel.DefaultMark,
 		Alias:      func(peer string) string { return kernel.Alias(d.instance, peer) },
 		Parameters: d.tunnelParameters(d.documents.newest.Parameters),

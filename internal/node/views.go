@@ -61,12 +61,15 @@ func (d *daemon) viewStatus() (status.Node, error) {
 		Routes:         countInstalled(babelState.Routes),
 		Seqno:          babelState.Seqno,
 		Certificate:    status.Validity{Serial: self.Serial, NotBefore: self.NotBefore.UTC(), NotAfter: self.NotAfter.UTC()},
+		Certificates:   d.claims.len(),
+		RefusedRoutes:  d.keeper.refused(),
 		Started:        d.started.UTC(),
 	}
 	for _, p := range d.networks {
 		n.Networks = append(n.Networks, p.String())
 	}
 	n.Health = append(health(n, time.Now()), d.lanHealth()...)
+	n.Health = append(n.Health, d.keeper.health(peerNames(tunnels))...)
 	return n, nil
 }
 
@@ -136,10 +139,6 @@ func (d *daemon) viewTunnels() (status.Tunnels, error) {
 }
 
 func (d *daemon) viewRoutes() (status.Routes, error) {
-	names, err := d.names()
-	if err != nil {
-		return status.Routes{}, err
-	}
 	interfaces := map[int]string{}
 	babelState := d.speaker.Snapshot()
 	for _, i := range babelState.Interfaces {
@@ -151,7 +150,7 @@ func (d *daemon) viewRoutes() (status.Routes, error) {
 			continue
 		}
 		route := status.Route{
-			Prefix: r.Prefix.String(), RouterID: addressing.RouterID(r.RouterID).String(), Owner: names[r.Prefix],
+			Prefix: r.Prefix.String(), RouterID: addressing.RouterID(r.RouterID).String(), Owner: d.ownerName(addressing.RouterID(r.RouterID)),
 			Metric: int(r.Metric), Seqno: r.Seqno, Via: r.NextHop.String(), Interface: interfaces[r.Interface],
 			Installed: r.Installed, Feasible: r.Feasible,
 		}
@@ -163,17 +162,19 @@ func (d *daemon) viewRoutes() (status.Routes, error) {
 	return doc, nil
 }
 
-// names are those of the nodes that are known, by prefix.
-func (d *daemon) names() (map[netip.Prefix]string, error) {
-	peers, err := d.peers()
-	if err != nil {
-		return nil, err
+// ownerName is the name of a router-id, where its certificate is at hand.
+func (d *daemon) ownerName(id addressing.RouterID) string {
+	n, _ := d.claims.Owner(id)
+	return n.Name
+}
+
+// peerNames are those of the tunnels' peers, by interface.
+func peerNames(tunnels []agent.Tunnel) map[int]string {
+	names := map[int]string{}
+	for _, t := range tunnels {
+		names[t.Index] = t.Peer
 	}
-	names := map[netip.Prefix]string{d.member.self.Prefix: d.member.self.Name}
-	for _, p := range peers {
-		names[p.Prefix] = p.Name
-	}
-	return names, nil
+	return names
 }
 
 func (d *daemon) viewPeers() (status.Peers, error) {
@@ -198,7 +199,7 @@ func (d *daemon) viewPeers() (status.Peers, error) {
 	doc := status.Peers{SchemaVersion: status.SchemaVersion, Peers: []status.Peer{}}
 	for _, p := range peers {
 		peer := status.Peer{
-			Name: p.Name, Address: p.Address().String(), Prefix: p.Prefix.String(), RouterID: p.ID().String(),
+			Name: cmp.Or(d.ownerName(p.ID()), p.Name), Address: p.Address().String(), Prefix: p.Prefix.String(), RouterID: p.ID().String(),
 			Endpoints: []string{}, Tunnel: states[p.Address().String()], Reachable: reachable[p.Prefix],
 		}
 		for _, e := range p.Endpoints {

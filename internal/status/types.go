@@ -22,6 +22,8 @@ type Node struct {
 	Certificate    Validity  `json:"certificate"`
 	Started        time.Time `json:"started"`
 	Gateway        *Gateway  `json:"gateway,omitempty"`
+	Certificates   int       `json:"certificates"`   // of nodes, at hand
+	RefusedRoutes  uint64    `json:"refused_routes"` // since the start, as nothing proved them
 	Health         []Health  `json:"health"`
 }
 
