@@ -60,6 +60,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.AddressInterface, "address-interface", o.AddressInterface, "interface that gets the node's address")
 	f.StringArrayVar(&o.LANs, "lan", nil, "`IFACE[=PREFIX]` of a local network whose machines get addresses of this node's; repeatable")
 	gateway.bind(f, &o)
+	f.StringArrayVar(&o.LANsIPv4, "lan-ipv4", nil, "`IFACE[=SUBNET]` of a local network whose machines get IPv4 addresses of this node's by DHCP; repeatable")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return c
 }

@@ -12,6 +12,7 @@ import (
 
 	"re6st/internal/kernel"
 	"re6st/internal/lan/advert"
+	"re6st/internal/lan/lease"
 )
 
 // Host is what the LANs need of the kernel; internal/kernel has it.
@@ -28,8 +29,10 @@ type Addresses interface {
 // Config is what New needs.
 type Config struct {
 	LANs      []advert.LAN
+	IPv4      []lease.Network
 	Host      Host
 	Addresses Addresses
+	Store     Store             // where there is IPv4
 	Rand      func() *rand.Rand // one for each loop
 	Log       *slog.Logger
 }
@@ -37,13 +40,34 @@ type Config struct {
 // LAN is all local networks of a node.
 type LAN struct {
 	config Config
-	open   func(kernel.Link) (conn, error) // listen, but in tests
-	ended  chan struct{}                   // a loop has; of capacity one, as once is enough to look
+	parts  []*part       // set by New
+	ended  chan struct{} // a loop has; of capacity one, as once is enough to look
 
-	mu      sync.Mutex // guards what follows
-	mesh    advert.Mesh
-	serving map[string]*link // by the name of the interface
-	absent  map[string]string
+	mu   sync.Mutex // guards what follows, and the parts' fields that say so
+	mesh advert.Mesh
+}
+
+// part is one network of one family.
+type part struct {
+	iface   string
+	address netip.Prefix // ours
+	open    func(kernel.Link) (service, error)
+
+	link    kernel.Link // where it is served
+	service service     // nil: not served; set under LAN.mu
+	why     string      // it is not; set under LAN.mu
+}
+
+// service is the loop of one network on one interface.
+type service interface {
+	run()
+	setMesh(m advert.Mesh)
+	setMTU(mtu int)
+	stop()    // after a last word
+	abandon() // without; once
+	done() <-chan struct{}
+	health() []Health
+	others() []advert.Other
 }
 
 // Health is one thing that an operator should know.
@@ -51,7 +75,26 @@ type Health struct{ Code, Text string }
 
 // New makes the LANs; Run serves them.
 func New(c Config) *LAN {
-	return &LAN{config: c, open: listen, ended: make(chan struct{}, 1), serving: map[string]*link{}, absent: map[string]string{}}
+	l := &LAN{config: c, ended: make(chan struct{}, 1)}
+	for _, n := range c.LANs {
+		l.parts = append(l.parts, &part{iface: n.Interface, address: n.Address(), open: func(k kernel.Link) (service, error) {
+			s, err := listen(k)
+			if err != nil {
+				return nil, err
+			}
+			return newLink(n, k, s, c.Rand(), c.Log, l.tellEnded), nil
+		}})
+	}
+	for _, n := range c.IPv4 {
+		l.parts = append(l.parts, &part{iface: n.Interface, address: n.Gateway(), open: func(k kernel.Link) (service, error) {
+			s, err := listenDHCP(k, n)
+			if err != nil {
+				return nil, err
+			}
+			return newDHCP(n, k, s, c.Store, c.Log, l.tellEnded), nil
+		}})
+	}
+	return l
 }
 
 // SetMesh says what the mesh offers to the machines from now on.
@@ -59,8 +102,10 @@ func (l *LAN) SetMesh(m advert.Mesh) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mesh = m
-	for _, k := range l.serving {
-		k.setMesh(m)
+	for _, p := range l.parts {
+		if p.service != nil {
+			p.service.setMesh(m)
+		}
 	}
 }
 
@@ -106,25 +151,21 @@ func (l *LAN) Run(ctx context.Context) error {
 // sync serves what is there and only that; it says whether something is to be
 // tried again.
 func (l *LAN) sync(links map[int]kernel.Link) (again bool) {
-	for _, lan := range l.config.LANs {
-		found, why := find(links, lan.Interface)
-		l.mu.Lock()
-		now := l.serving[lan.Interface]
-		l.mu.Unlock()
-		if now != nil && (why != "" || now.link.Index != found.Index) {
-			l.end(now, links)
-			now = nil
+	for _, p := range l.parts {
+		found, why := find(links, p.iface)
+		if p.service != nil && (why != "" || p.link.Index != found.Index) {
+			l.end(p, links)
 		}
 		switch {
 		case why != "":
-		case now != nil:
-			again = !l.keep(now, found) || again
-			continue
+			l.note(p, why)
+		case p.service != nil:
+			again = !l.keep(p, found) || again
 		default:
-			why = l.begin(lan, found)
+			why = l.begin(p, found)
 			again = again || why != ""
+			l.note(p, why)
 		}
-		l.note(lan, why)
 	}
 	return again
 }
@@ -145,40 +186,37 @@ func find(links map[int]kernel.Link, name string) (kernel.Link, string) {
 }
 
 // note keeps and logs why a LAN is not served; "" that it is.
-func (l *LAN) note(lan advert.LAN, why string) {
+func (l *LAN) note(p *part, why string) {
 	l.mu.Lock()
-	before, wasKnown := l.absent[lan.Interface]
-	if why == "" {
-		delete(l.absent, lan.Interface)
-	} else {
-		l.absent[lan.Interface] = why
-	}
+	before := p.why
+	p.why = why
 	l.mu.Unlock()
 	switch {
 	case why == "":
-		l.config.Log.Info("serving a LAN", "iface", lan.Interface, "prefix", lan.Prefix)
-	case !wasKnown || before != why:
-		l.config.Log.Warn("a LAN is not served", "iface", lan.Interface, "prefix", lan.Prefix, "why", why)
+		l.config.Log.Info("serving a LAN", "iface", p.iface, "address", p.address)
+	case before != why:
+		l.config.Log.Warn("a LAN is not served", "iface", p.iface, "address", p.address, "why", why)
 	}
 }
 
 // begin starts serving; it gives the reason where it cannot.
-func (l *LAN) begin(lan advert.LAN, found kernel.Link) (why string) {
-	if err := l.config.Addresses.Assign(found, lan.Address()); err != nil {
+func (l *LAN) begin(p *part, found kernel.Link) (why string) {
+	if err := l.config.Addresses.Assign(found, p.address); err != nil {
 		return err.Error()
 	}
-	c, err := l.open(found)
+	s, err := p.open(found)
 	if err != nil {
 		return err.Error()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := newLink(lan, found, c, l.mesh, l.config.Rand(), l.config.Log, l.tellEnded)
-	l.serving[lan.Interface] = k
-	go k.run()
+	p.link, p.service = found, s
+	go s.run()
+	s.setMesh(l.mesh)
 	return ""
 }
 
+// tellEnded has Run look whose loop has ended.
 func (l *LAN) tellEnded() {
 	select {
 	case l.ended <- struct{}{}:
@@ -188,15 +226,18 @@ func (l *LAN) tellEnded() {
 
 // keep puts the address back where someone removed it, and heeds a new MTU. An
 // interface whose loop has ended by itself is tried again.
-func (l *LAN) keep(k *link, found kernel.Link) (ok bool) {
-	if err := l.config.Addresses.Assign(found, k.lan.Address()); err != nil {
+func (l *LAN) keep(p *part, found kernel.Link) (ok bool) {
+	if err := l.config.Addresses.Assign(found, p.address); err != nil {
 		l.config.Log.Warn("keeping the address of a LAN", "iface", found.Name, "err", err)
 		return false
 	}
-	k.setMTU(found.MTU)
+	if p.link.MTU != found.MTU {
+		p.link.MTU = found.MTU
+		p.service.setMTU(found.MTU)
+	}
 	select {
-	case <-k.done:
-		l.forget(k)
+	case <-p.service.done():
+		l.forget(p)
 		return false
 	default:
 		return true
@@ -205,39 +246,39 @@ func (l *LAN) keep(k *link, found kernel.Link) (ok bool) {
 
 // end stops serving an interface that is gone, down, or has another name now: no
 // last word can be said on it.
-func (l *LAN) end(k *link, links map[int]kernel.Link) {
-	k.abandon()
-	l.forget(k)
-	if now, isThere := links[k.link.Index]; isThere {
-		if err := l.config.Addresses.Unassign(now, k.lan.Address()); err != nil {
-			l.config.Log.Warn("removing the address of a LAN", "iface", now.Name, "err", err)
-		}
+func (l *LAN) end(p *part, links map[int]kernel.Link) {
+	p.service.abandon()
+	l.forget(p)
+	if now, isThere := links[p.link.Index]; isThere {
+		l.unassign(p, now)
 	}
 }
 
-func (l *LAN) forget(k *link) {
-	<-k.done
+func (l *LAN) unassign(p *part, k kernel.Link) {
+	if err := l.config.Addresses.Unassign(k, p.address); err != nil {
+		l.config.Log.Warn("removing the address of a LAN", "iface", k.Name, "err", err)
+	}
+}
+
+func (l *LAN) forget(p *part) {
+	<-p.service.done()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.serving, k.lan.Interface)
+	p.service = nil
 }
 
-// stopAll lets all links say their last word, side by side, and takes the
-// addresses back.
+// stopAll lets all say their last word, side by side, and takes the addresses
+// back.
 func (l *LAN) stopAll() {
-	l.mu.Lock()
-	all := make([]*link, 0, len(l.serving))
-	for _, k := range l.serving {
-		all = append(all, k)
+	for _, p := range l.parts {
+		if p.service != nil {
+			p.service.stop()
+		}
 	}
-	l.mu.Unlock()
-	for _, k := range all {
-		k.stop()
-	}
-	for _, k := range all {
-		l.forget(k)
-		if err := l.config.Addresses.Unassign(k.link, k.lan.Address()); err != nil {
-			l.config.Log.Warn("removing the address of a LAN", "iface", k.link.Name, "err", err)
+	for _, p := range l.parts {
+		if p.service != nil {
+			l.forget(p)
+			l.unassign(p, p.link)
 		}
 	}
 }
@@ -247,12 +288,12 @@ func (l *LAN) Health() []Health {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var list []Health
-	for _, lan := range l.config.LANs {
-		if why := l.absent[lan.Interface]; why != "" {
-			list = append(list, Health{"lan-interface", fmt.Sprintf("the LAN on %s (%v) is not served: %s", lan.Interface, lan.Prefix, why)})
+	for _, p := range l.parts {
+		if p.why != "" {
+			list = append(list, Health{"lan-interface", fmt.Sprintf("the LAN on %s (%v) is not served: %s", p.iface, p.address.Masked(), p.why)})
 		}
-		if k := l.serving[lan.Interface]; k != nil {
-			list = append(list, k.health()...)
+		if p.service != nil {
+			list = append(list, p.service.health()...)
 		}
 	}
 	return list
@@ -262,14 +303,15 @@ func (l *LAN) Health() []Health {
 func (l *LAN) Members(iface string) []netip.Prefix {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := l.serving[iface]
-	if k == nil {
-		return nil
-	}
 	var all []netip.Prefix
-	for _, o := range k.otherRouters() {
-		if o.IsMember {
-			all = append(all, o.Prefixes...)
+	for _, p := range l.parts {
+		if p.iface != iface || p.service == nil {
+			continue
+		}
+		for _, o := range p.service.others() {
+			if o.IsMember {
+				all = append(all, o.Prefixes...)
+			}
 		}
 	}
 	slices.SortFunc(all, netip.Prefix.Compare)

@@ -43,19 +43,19 @@ type link struct {
 	ended  func()         // told of the end of run
 	posts  chan func(now time.Time)
 	gone   chan struct{} // closed by abandon
-	done   chan struct{} // closed when run has ended
+	over   chan struct{} // closed when run has ended
 
-	mu     sync.Mutex // guards what follows
-	others []advert.Other
+	mu    sync.Mutex // guards what follows
+	known []advert.Other
 }
 
-func newLink(lan advert.LAN, k kernel.Link, c conn, m advert.Mesh, r *rand.Rand, log *slog.Logger, ended func()) *link {
+func newLink(lan advert.LAN, k kernel.Link, c conn, r *rand.Rand, log *slog.Logger, ended func()) *link {
 	return &link{
 		lan: lan, link: k, conn: c, log: log,
-		router: advert.New(time.Now(), lan, k.MTU, m, r),
+		router: advert.New(time.Now(), lan, k.MTU, r),
 		posts:  make(chan func(time.Time), queued),
 		gone:   make(chan struct{}),
-		done:   make(chan struct{}),
+		over:   make(chan struct{}),
 		ended:  ended,
 	}
 }
@@ -64,7 +64,7 @@ func newLink(lan advert.LAN, k kernel.Link, c conn, m advert.Mesh, r *rand.Rand,
 func (k *link) post(f func(now time.Time)) {
 	select {
 	case k.posts <- f:
-	case <-k.done:
+	case <-k.over:
 	}
 }
 
@@ -77,16 +77,18 @@ func (k *link) stop() { k.post(k.router.Stop) }
 // abandon ends the loop without a word; once.
 func (k *link) abandon() { close(k.gone) }
 
-func (k *link) otherRouters() []advert.Other {
+func (k *link) done() <-chan struct{} { return k.over }
+
+func (k *link) others() []advert.Other {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.others)
+	return slices.Clone(k.known)
 }
 
 // run is the loop: the only place that reads the clock.
 func (k *link) run() {
 	defer k.ended()
-	defer close(k.done)
+	defer close(k.over)
 	defer k.read()()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -126,7 +128,7 @@ func (k *link) look(now time.Time) {
 	others := k.router.Others(now)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.others = others
+	k.known = others
 }
 
 func (k *link) send(m advert.Message) error {
@@ -191,7 +193,7 @@ func (k *link) decode(b []byte, from netip.Addr, hopLimit int) func(time.Time) {
 
 func (k *link) health() []Health {
 	var list []Health
-	for _, o := range k.otherRouters() {
+	for _, o := range k.others() {
 		switch {
 		case o.Conflicts:
 			list = append(list, Health{"lan-prefix-conflict", fmt.Sprintf("on %s the router %v advertises %v as well, which is this node's", k.lan.Interface, o.Addr, k.lan.Prefix)})

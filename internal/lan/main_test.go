@@ -20,6 +20,7 @@ import (
 	"re6st/internal/kernel"
 	"re6st/internal/lab"
 	"re6st/internal/lan/advert"
+	"re6st/internal/lan/lease"
 )
 
 // serveEnv makes this program a node's side of its LANs, on a host of the lab: the
@@ -40,8 +41,20 @@ func TestMain(m *testing.M) {
 type serveConfig struct {
 	Dir  string
 	Own  netip.Prefix
+	Own4 netip.Prefix
 	LANs []string
+	IPv4 []string
 	Mesh advert.Mesh
+}
+
+// Load and Save keep the leases in the directory.
+func (c serveConfig) Load(iface string) []byte {
+	b, _ := os.ReadFile(filepath.Join(c.Dir, "dhcp-"+iface))
+	return b
+}
+
+func (c serveConfig) Save(iface string, b []byte) error {
+	return os.WriteFile(filepath.Join(c.Dir, "dhcp-"+iface), b, 0o600)
 }
 
 func (c serveConfig) plan() kernel.Plan {
@@ -76,9 +89,17 @@ func serve(text string) error {
 	if err != nil {
 		return err
 	}
+	wishes, err = advert.ParseWishes(c.IPv4)
+	if err != nil {
+		return err
+	}
+	four, err := lease.Plan(c.Own4, wishes)
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	l := New(Config{
-		LANs: lans, Host: host, Addresses: installed, Log: log,
+		LANs: lans, IPv4: four, Store: c, Host: host, Addresses: installed, Log: log,
 		Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) },
 	})
 	l.SetMesh(c.Mesh)

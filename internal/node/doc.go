@@ -17,6 +17,7 @@
 //	peers.json   peers that were seen, so that the mesh is found without a registry
 //	seqno        the first Babel seqno that was never used
 //	undo.json    what the host's settings were before us
+//	dhcp-IFACE.json  who has which IPv4 address on a local network
 //	version      the format of this directory
 //	lock         held by the one process that works on it
 //

@@ -9,6 +9,7 @@ import (
 
 	"re6st/internal/lan"
 	"re6st/internal/lan/advert"
+	"re6st/internal/lan/lease"
 	"re6st/internal/status"
 	"re6st/tunnel/wg"
 )
@@ -18,26 +19,65 @@ const meshLookEvery = 3 * time.Second
 
 // makeLANs plans the local networks from the flags; a node without has nil.
 func (d *daemon) makeLANs() error {
-	wishes, err := advert.ParseWishes(d.options.LANs)
+	six, err := planLANs("lan", d.options.LANs, func(w []advert.Wish) ([]advert.LAN, error) { return advert.Plan(d.member.self.Prefix, w) })
 	if err != nil {
-		return fail(Usage, "--lan is IFACE or IFACE=PREFIX", "--lan: %w", err)
+		return err
 	}
-	plan, err := advert.Plan(d.member.self.Prefix, wishes)
-	if err != nil {
-		return fail(Usage, "see: re6stnode status, prefix", "--lan: %w", err)
+	four, err := planLANs("lan-ipv4", d.options.LANsIPv4, func(w []advert.Wish) ([]lease.Network, error) { return lease.Plan(d.member.self.IPv4, w) })
+	if err != nil || len(six)+len(four) == 0 {
+		return err
 	}
-	for _, l := range plan {
-		if l.Interface == d.options.AddressInterface {
-			return fail(Usage, "leave the node's address on lo", "--lan %s: it is the --address-interface as well", l.Interface)
-		}
-		if strings.HasPrefix(l.Interface, tunnelPrefix) || l.Interface == "lo" {
-			return fail(Usage, "name the interface of a local network", "--lan %s: not a local network", l.Interface)
+	for _, name := range lanInterfaces(six, four) {
+		if name == d.options.AddressInterface || name == "lo" || strings.HasPrefix(name, tunnelPrefix) {
+			return fail(Usage, "name the interface of a local network, and leave the node's address on lo", "interface %s cannot be that of a LAN", name)
 		}
 	}
-	if len(plan) > 0 {
-		d.lans = lan.New(lan.Config{LANs: plan, Host: d.host, Addresses: d.installed, Rand: newRand, Log: d.log})
-	}
+	d.lans = lan.New(lan.Config{
+		LANs: six, IPv4: four, Host: d.host, Addresses: d.installed, Store: leaseStore{d.state}, Rand: newRand, Log: d.log,
+	})
 	return nil
+}
+
+func planLANs[T any](flag string, texts []string, plan func([]advert.Wish) ([]T, error)) ([]T, error) {
+	wishes, err := advert.ParseWishes(texts)
+	if err != nil {
+		return nil, fail(Usage, "want IFACE or IFACE=PREFIX", "--%s: %w", flag, err)
+	}
+	all, err := plan(wishes)
+	if err != nil {
+		return nil, fail(Usage, "what this node has: re6stnode status", "--%s: %w", flag, err)
+	}
+	return all, nil
+}
+
+func lanInterfaces(six []advert.LAN, four []lease.Network) []string {
+	var names []string
+	for _, l := range six {
+		names = append(names, l.Interface)
+	}
+	for _, n := range four {
+		names = append(names, n.Interface)
+	}
+	return names
+}
+
+// leaseStore keeps the leases of each network in the state directory.
+type leaseStore struct{ state *state }
+
+func leaseFile(iface string) string { return "dhcp-" + iface + ".json" }
+
+// Load sets a damaged file aside: machines find their addresses again by their
+// names.
+func (s leaseStore) Load(iface string) (leases []byte) {
+	s.state.load(leaseFile(iface), func(b []byte) error {
+		leases = b
+		return lan.CheckLeases(b)
+	})
+	return leases
+}
+
+func (s leaseStore) Save(iface string, leases []byte) error {
+	return s.state.write(leaseFile(iface), leases, 0o600)
 }
 
 // serveLANs runs them, and tells them what the mesh offers.

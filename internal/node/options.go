@@ -23,8 +23,9 @@ type Options struct {
 	AddressInterface string
 	LANs             []string // IFACE or IFACE=PREFIX
 	Gateway          GatewayOptions
-	NAT64            string // off, on or a prefix
-	NoTransit        bool   // carry no packets of others
+	NAT64            string   // off, on or a prefix
+	NoTransit        bool     // carry no packets of others
+	LANsIPv4         []string // IFACE or IFACE=SUBNET
 	Log              *slog.Logger
 }
 

@@ -30,6 +30,7 @@ type Mesh struct {
 	Announced []netip.Prefix // others that are reached through it
 	Default   bool           // it has a way to the Internet
 	DNS       []netip.Addr   // answer for its names
+	DNS4      []netip.Addr   // the same for machines with IPv4
 	Domain    string
 	NAT64     netip.Prefix // invalid where none
 	MTU       int          // of its tunnels; 0 where unknown

@@ -69,9 +69,10 @@ type Message struct {
 	Advertisement Advertisement
 }
 
-// New makes the router of a LAN whose link begins to work now.
-func New(now time.Time, lan LAN, linkMTU int, mesh Mesh, r *rand.Rand) *Router {
-	n := &Router{lan: lan, linkMTU: linkMTU, rand: r, mesh: mesh, offers: mesh.offers()}
+// New makes the router of a LAN whose link begins to work now. It has nothing to
+// offer but addresses until SetMesh.
+func New(now time.Time, lan LAN, linkMTU int, r *rand.Rand) *Router {
+	n := &Router{lan: lan, linkMTU: linkMTU, rand: r}
 	n.told = n.content(now)
 	n.announce(now)
 	return n
