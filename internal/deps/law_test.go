@@ -39,6 +39,7 @@ tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
 ebpf:
+ebpf tests: internal/kernel
 internal/gateway: internal/border
 pure internal/lan/advert:
 pure internal/lan/lease: internal/lan/advert
