@@ -18,6 +18,7 @@ func runCommand() *cobra.Command {
 	var endpoints, peers []string
 	var ports, level string
 	var gateway gatewayFlags
+	var names namesFlags
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Bring this node up, and keep it up until SIGTERM",
@@ -40,6 +41,9 @@ func runCommand() *cobra.Command {
 			if err := gateway.fill(&o); err != nil {
 				return err
 			}
+			if err := names.fill(&o); err != nil {
+				return err
+			}
 			if o.Log, err = logger(c, level); err != nil {
 				return err
 			}
@@ -60,6 +64,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.AddressInterface, "address-interface", o.AddressInterface, "interface that gets the node's address")
 	f.StringArrayVar(&o.LANs, "lan", nil, "`IFACE[=PREFIX]` of a local network whose machines get addresses of this node's; repeatable")
 	gateway.bind(f, &o)
+	names.bind(f, &o)
 	f.StringArrayVar(&o.LANsIPv4, "lan-ipv4", nil, "`IFACE[=SUBNET]` of a local network whose machines get IPv4 addresses of this node's by DHCP; repeatable")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return c

@@ -110,6 +110,11 @@ func (d *daemon) offered() advert.Mesh {
 			m.Networks = append(m.Networks, n)
 		}
 	}
+	for _, a := range d.nameServers() {
+		if a.Is6() {
+			m.DNS = append(m.DNS, a)
+		}
+	}
 	for _, r := range d.speaker.Destinations() {
 		switch {
 		case !r.Prefix.Addr().Is6():

@@ -23,7 +23,8 @@ type Options struct {
 	AddressInterface string
 	LANs             []string // IFACE or IFACE=PREFIX
 	Gateway          GatewayOptions
-	NAT64            string   // off, on or a prefix
+	NAT64            string // off, on or a prefix
+	Names            NamesOptions
 	NoTransit        bool     // carry no packets of others
 	LANsIPv4         []string // IFACE or IFACE=SUBNET
 	Log              *slog.Logger

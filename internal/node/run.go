@@ -49,6 +49,7 @@ type daemon struct {
 	keeper    *keeper
 	lans      *lan.LAN         // nil: none
 	gateway   *gateway.Gateway // nil: none
+	dns       *nameService     // nil: none
 
 	translation translation
 }
@@ -81,6 +82,7 @@ func Run(ctx context.Context, o Options) error {
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
 		{"directory", d.directory.Run},
+		{"names", d.serveNames},
 		{"LANs", d.serveLANs},
 		{"peer cache", d.keepPeers},
 		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views()) }},
@@ -117,6 +119,9 @@ func (d *daemon) build() (undo func(), err error) {
 	d.makeTunnels()
 	d.makeDirectory()
 	if err := d.makeGateway(); err != nil {
+		return undo, err
+	}
+	if err := d.makeNames(); err != nil {
 		return undo, err
 	}
 	return undo, d.makeLANs()

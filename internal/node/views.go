@@ -69,6 +69,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 		n.Networks = append(n.Networks, p.String())
 	}
 	n.Health = append(health(n, time.Now()), d.lanHealth()...)
+	n.Health = append(n.Health, d.namesHealth()...)
 	n.Health = append(n.Health, d.keeper.health(peerNames(tunnels))...)
 	return n, nil
 }
