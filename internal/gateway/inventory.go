@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,10 +14,13 @@ import (
 
 // inventory is what of our table the kernel has, as text: equal texts, equal
 // tables. The numbers that the kernel gives make it tell a rule from one like it
-// that someone else put in its place.
+// that someone else put in its place. Empty: the table is not there.
 func inventory(instance string) (string, error) {
 	conn, err := nftables.New()
 	if err != nil {
+		return "", err
+	}
+	if isThere, err := exists(conn, instance); err != nil || !isThere {
 		return "", err
 	}
 	var lines []string
@@ -42,7 +44,7 @@ func inventory(instance string) (string, error) {
 		}
 	}
 	sets, err := conn.GetSets(t)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	if err != nil {
 		return "", err
 	}
 	for _, s := range sets {
@@ -59,6 +61,11 @@ func inventory(instance string) (string, error) {
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n"), nil
+}
+
+func exists(conn *nftables.Conn, instance string) (bool, error) {
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(instance) }), err
 }
 
 func ownChains(conn *nftables.Conn, table string) ([]*nftables.Chain, error) {
@@ -104,11 +111,7 @@ func RemoveLeftovers(instance string) (removed bool, err error) {
 	if err != nil {
 		return false, nil
 	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, nil
-	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(instance) }) {
+	if isThere, err := exists(conn, instance); err != nil || !isThere {
 		return false, nil
 	}
 	if err := remove(instance); err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,9 @@ type builder struct {
 
 func (b *builder) set(name string, kind nftables.SetDatatype, isInterval bool, elements []nftables.SetElement) {
 	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind, Interval: isInterval}
+	if kind == nftables.TypeIFName {
+		s.KeyByteOrder = binaryutil.NativeEndian // or nft(8) shows no names
+	}
 	if err := b.conn.AddSet(s, elements); err != nil && b.err == nil {
 		b.err = err
 	}
