@@ -52,10 +52,12 @@ func (p *Probe) Next(now time.Time) time.Time {
 	return next
 }
 
-// IsInDoubt says whether an answer is overdue, and the target not yet dead.
+// IsInDoubt says whether an answer is overdue, or the first one awaited, and the
+// target not yet dead.
 func (p *Probe) IsInDoubt(now time.Time) bool {
 	silence := now.Sub(p.began)
-	return p.hasLived && silence >= probeDoubtAfter && silence < probeDeadAfter
+	isOverdue := !p.hasLived || silence >= probeDoubtAfter
+	return !p.began.IsZero() && isOverdue && silence < probeDeadAfter
 }
 
 // Sent notes an echo.

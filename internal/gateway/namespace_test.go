@@ -36,6 +36,7 @@ func inNamespace(t *testing.T) bool {
 		}
 		t.Skip("this needs root")
 	}
+	t.Parallel() // most of the time is waiting
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.timeout=120s")
 	cmd.Env = append(os.Environ(), namespaceOf+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}

@@ -57,6 +57,12 @@ func (b *builder) set(name string, kind nftables.SetDatatype, isInterval bool, e
 	b.sets[name] = s
 }
 
+// prefixes makes a set for each family.
+func (b *builder) prefixes(name string, all []netip.Prefix) {
+	b.set(name+"4", nftables.TypeIPAddr, true, elementsOf(rangesOf(all, true)))
+	b.set(name+"6", nftables.TypeIP6Addr, true, elementsOf(rangesOf(all, false)))
+}
+
 func (b *builder) rule(chain *nftables.Chain, comment string, parts ...[]expr.Any) {
 	r := &nftables.Rule{Table: b.table, Chain: chain, Exprs: slices.Concat(parts...)}
 	if comment != "" {
@@ -75,10 +81,8 @@ func put(instance string, c content) error {
 	conn.AddTable(b.table) // to delete what is not there is an error
 	conn.DelTable(b.table)
 	conn.AddTable(b.table)
-	for name, prefixes := range map[string][]netip.Prefix{"mesh": c.mesh, "local": c.local} {
-		b.set(name+"4", nftables.TypeIPAddr, true, elementsOf(rangesOf(prefixes, true)))
-		b.set(name+"6", nftables.TypeIP6Addr, true, elementsOf(rangesOf(prefixes, false)))
-	}
+	b.prefixes("mesh", c.mesh)
+	b.prefixes("local", c.local)
 	b.set("uplinks", nftables.TypeIFName, false, namesOf(c.uplinks))
 	b.set("others", nftables.TypeIFName, false, namesOf(c.others))
 	b.filter(c)
