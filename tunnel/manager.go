@@ -76,6 +76,15 @@ func (m *Manager) SetAddresses(_ time.Time, addresses []netip.Addr) {
 // SetVersions tells which documents this node has. Every message carries it.
 func (m *Manager) SetVersions(_ time.Time, v control.Versions) { m.versions = v }
 
+// SetNetworks tells which prefixes the mesh carries, its own and others: no
+// endpoint lies in them, and those that were learned before are forgotten.
+func (m *Manager) SetNetworks(_ time.Time, networks []netip.Prefix) {
+	m.networks = slices.Clone(networks)
+	for _, k := range m.peers {
+		k.Endpoints = control.Usable(k.Endpoints, m.networks)
+	}
+}
+
 // SetRoutes tells what the routing knows. Destinations that are no known nodes become known: they can be asked through
 // the mesh.
 func (m *Manager) SetRoutes(now time.Time, known []Peer, routes []Destination) {

@@ -34,7 +34,14 @@ func joinCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s has %s and the prefix %s\n", joined.Name, joined.Address, joined.Prefix)
+			ipv4 := ""
+			if joined.IPv4 != "" {
+				ipv4 = " and the IPv4 subnet " + joined.IPv4
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s has %s and the prefix %s%s\n", joined.Name, joined.Address, joined.Prefix, ipv4)
+			if joined.IPv4Exhausted {
+				fmt.Fprintln(c.ErrOrStderr(), "warning: the network has no IPv4 subnet left: this node has none")
+			}
 			fmt.Fprintf(c.ErrOrStderr(), "next: re6stnode run --state %s\n", s.state)
 			return nil
 		},

@@ -62,6 +62,7 @@ func runCommand() *cobra.Command {
 	f.Uint32Var(&o.Table, "table", o.Table, "number of the routing table")
 	f.Uint32Var(&o.RulePriority, "rule-priority", o.RulePriority, "first priority of the routing rules")
 	f.StringVar(&o.AddressInterface, "address-interface", o.AddressInterface, "interface that gets the node's address")
+	f.StringArrayVar(&o.Announce, "announce", nil, "`PREFIX` of the certificate to announce, all or none; repeatable (default: all)")
 	f.StringArrayVar(&o.LANs, "lan", nil, "`IFACE[=PREFIX]` of a local network whose machines get addresses of this node's; repeatable")
 	gateway.bind(f, &o)
 	names.bind(f, &o)

@@ -42,6 +42,15 @@ func printStatus(w io.Writer, n status.Node) {
 		registry = "not asked yet"
 	}
 	fmt.Fprintf(w, "name\t%s\naddress\t%s\nprefix\t%s\nrouter-id\t%s\nnetworks\t%s\n", n.Name, n.Address, n.Prefix, n.RouterID, strings.Join(n.Networks, " "))
+	if n.IPv4 != "" {
+		fmt.Fprintf(w, "ipv4\t%s in %s\n", n.IPv4Address, n.IPv4)
+	}
+	if len(n.Announces) > 0 {
+		fmt.Fprintf(w, "announces\t%s\n", strings.Join(n.Announces, " "))
+	}
+	if len(n.Announced) > 0 {
+		fmt.Fprintf(w, "announced by others\t%s\n", strings.Join(n.Announced, " "))
+	}
 	fmt.Fprintf(w, "registry\t%s (%s)\nnetwork version\t%d\n", strings.Join(n.Registry.URLs, " "), registry, n.NetworkVersion)
 	fmt.Fprintf(w, "tunnels up\t%d (%s WireGuard)\nroutes installed\t%d\n", n.Tunnels, n.Backend, n.Routes)
 	fmt.Fprintf(w, "certificate until\t%s\nrunning since\t%s\n", n.Certificate.NotAfter.Format(time.RFC3339), n.Started.Format(time.RFC3339))

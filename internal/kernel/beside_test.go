@@ -168,8 +168,8 @@ func TestAnnouncedIsBounded(t *testing.T) {
 	}
 	all = append(all, prefix("0.0.0.0/0"), all[0], netip.Prefix{})
 	got := bounded(all)
-	if len(got) != announcedMax {
-		t.Errorf("%d prefixes, want %d", len(got), announcedMax)
+	if len(got) != AnnouncedMax {
+		t.Errorf("%d prefixes, want %d", len(got), AnnouncedMax)
 	}
 	if cmp.Diff(lines(got), lines(bounded(append(all[500:], all[:500]...)))) != "" {
 		t.Error("another order gives another set")
@@ -187,5 +187,26 @@ func TestZ28_PrioritiesAreClaimedAsARange(t *testing.T) {
 	other.Table, other.RulePriority, other.InstanceID = 400, DefaultRulePriority+offsetOf, "other"
 	if _, err := open(t).Install(other, ""); err == nil || !strings.Contains(err.Error(), "another rule priority") {
 		t.Errorf("error %v, want that the priority is in use", err)
+	}
+}
+
+// Strict filtering of sources would drop half of what a mesh carries.
+func TestAllowAsymmetry(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	veth(t, h, "re6st-0001")
+	const own, all = "net/ipv4/conf/re6st-0001/rp_filter", "net/ipv4/conf/all/rp_filter"
+	for _, c := range []struct{ own, all, want string }{{"0", "0", "0"}, {"1", "0", "2"}, {"0", "1", "2"}, {"2", "1", "2"}, {"0", "2", "0"}} {
+		must(t, SetSysctl(own, c.own))
+		must(t, SetSysctl(all, c.all))
+		must(t, AllowAsymmetry("re6st-0001"))
+		if got, err := Sysctl(own); err != nil || got != c.want {
+			t.Errorf("%s with %s for all becomes %s (%v), want %s", c.own, c.all, got, err, c.want)
+		}
+	}
+	if AllowAsymmetry("re6st-none") == nil {
+		t.Error("a link that does not exist is treated")
 	}
 }

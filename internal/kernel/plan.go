@@ -126,16 +126,16 @@ func (b beside) equal(o beside) bool {
 	return b.gateway == o.gateway && slices.Equal(b.announced, o.announced) && slices.Equal(b.origins, o.origins)
 }
 
-// announcedMax bounds the rules: the kernel walks them for each new flow. What is
+// AnnouncedMax bounds the rules: the kernel walks them for each new flow. What is
 // beyond it still has its routes; in IPv4 they lead there from NET alone.
-const announcedMax = 256
+const AnnouncedMax = 256
 
 // bounded is the set in one order, so that it is the same prefixes which are
 // left out each time.
 func bounded(prefixes []netip.Prefix) []netip.Prefix {
 	set := slices.SortedFunc(slices.Values(prefixes), netip.Prefix.Compare)
 	set = slices.DeleteFunc(slices.Compact(set), func(p netip.Prefix) bool { return !p.IsValid() || p.Bits() == 0 })
-	return set[:min(len(set), announcedMax)]
+	return set[:min(len(set), AnnouncedMax)]
 }
 
 // families are those in which the mesh has a prefix: in the others there is

@@ -23,7 +23,7 @@ import (
 //	                                      it when an interface comes up, and does
 //	                                      not put it back
 //
-// Links of our own are not listed: their settings die with them.
+// Links of our own are not listed: their settings die with them (AllowAsymmetry).
 const (
 	sysctlRoot     = "/proc/sys"
 	forwarding6    = "net/ipv6/conf/all/forwarding"
@@ -31,6 +31,9 @@ const (
 	conf6          = "net/ipv6/conf"
 	conf4          = "net/ipv4/conf"
 	sendRedirects  = "net/ipv4/conf/all/send_redirects"
+	rpFilter       = "rp_filter"
+	rpStrict       = "1"
+	rpLoose        = "2"
 	acceptRA       = "accept_ra"
 	acceptRAOff    = "0"
 	acceptRAHost   = "1" // unless forwarding
@@ -127,6 +130,23 @@ func acceptRAPlan(before bool, known []sysctlUndo) []sysctlUndo {
 	}
 	slices.SortFunc(plan, func(a, b sysctlUndo) int { return strings.Compare(a.Name, b.Name) })
 	return plan
+}
+
+// AllowAsymmetry lets a link of our own take IPv4 packets whose answer goes by
+// another one: in a mesh that is the rule. Where the host filters strictly (RFC
+// 3704, section 2.2), it does so loosely on this link; the kernel takes the higher
+// value of the link's and of all links'.
+func AllowAsymmetry(iface string) error {
+	own := path.Join(conf4, iface, rpFilter)
+	for _, name := range []string{own, path.Join(conf4, "all", rpFilter)} {
+		switch v, err := Sysctl(name); {
+		case err != nil:
+			return err
+		case v == rpStrict:
+			return SetSysctl(own, rpLoose)
+		}
+	}
+	return nil
 }
 
 func snapshot(dir, leaf string) map[string]string {

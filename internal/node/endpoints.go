@@ -17,7 +17,7 @@ const maxEndpoints = 16
 // gave, then the addresses of the host's own interfaces. An address of the mesh
 // is never one: tunnels would run inside tunnels.
 func ownEndpoints(given []netip.AddrPort, port uint16, networks []netip.Prefix) []netip.AddrPort {
-	all := slices.Clone(given)
+	all := outsideOf(given, networks)
 	interfaces, _ := net.Interfaces() // none where the kernel does not tell
 	// Another VPN's address works too, but a tunnel inside a tunnel is slow.
 	slices.SortStableFunc(interfaces, func(a, b net.Interface) int {
@@ -41,6 +41,13 @@ func ownEndpoints(given []netip.AddrPort, port uint16, networks []netip.Prefix) 
 	}
 	all = slices.Compact(all)
 	return all[:min(len(all), maxEndpoints)]
+}
+
+// outsideOf leaves out what lies in the networks.
+func outsideOf(endpoints []netip.AddrPort, networks []netip.Prefix) []netip.AddrPort {
+	return slices.DeleteFunc(slices.Clone(endpoints), func(e netip.AddrPort) bool {
+		return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(e.Addr()) })
+	})
 }
 
 func isUnderlay(addr netip.Addr, networks []netip.Prefix) bool {

@@ -29,7 +29,10 @@ type Joined struct {
 	Name    string
 	Address string
 	Prefix  string
+	IPv4    string // subnet; empty: none
 	Until   time.Time
+	// IPv4Exhausted: it was to have a subnet, and none was left.
+	IPv4Exhausted bool
 }
 
 // Join enrols this machine and fills the state directory. It can be repeated:
@@ -73,7 +76,11 @@ func Join(ctx context.Context, options JoinOptions) (Joined, error) {
 	if err := s.storeMembership(m, answer, token); err != nil {
 		return Joined{}, err
 	}
-	return Joined{Name: m.self.Name, Address: m.self.Address.String(), Prefix: m.self.Prefix.String(), Until: m.self.NotAfter}, nil
+	joined := Joined{Name: m.self.Name, Address: m.self.Address.String(), Prefix: m.self.Prefix.String(), Until: m.self.NotAfter, IPv4Exhausted: answer.IPv4Exhausted}
+	if m.self.IPv4.IsValid() {
+		joined.IPv4 = m.self.IPv4.String()
+	}
+	return joined, nil
 }
 
 // checkSameMesh keeps one directory to one mesh: peers, seqno and leftovers of
@@ -110,7 +117,7 @@ func (m *membership) accept(answer api.EnrolResponse, token api.Token, now time.
 }
 
 func (s *state) storeMembership(m *membership, answer api.EnrolResponse, token api.Token) error {
-	record, err := json.Marshal(registryRecord{URLs: token.URLs, Pin: hex.EncodeToString(token.Pin[:])})
+	record, err := json.Marshal(registryRecord{URLs: token.URLs, Pin: hex.EncodeToString(token.Pin[:]), IPv4Exhausted: answer.IPv4Exhausted})
 	if err != nil {
 		return err
 	}

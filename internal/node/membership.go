@@ -35,6 +35,8 @@ type membership struct {
 type registryRecord struct {
 	URLs []string `json:"urls"`
 	Pin  string   `json:"pin"` // hex SHA-256 of the CA's public key
+	// IPv4Exhausted: at the enrolment no IPv4 subnet was left.
+	IPv4Exhausted bool `json:"ipv4_exhausted,omitempty"`
 }
 
 // loadMembership reads and proves everything; now is for the certificate's

@@ -21,6 +21,7 @@ type Options struct {
 	Table            uint32
 	RulePriority     uint32
 	AddressInterface string
+	Announce         []string // prefixes of the certificate, or all or none; empty: all
 	LANs             []string // IFACE or IFACE=PREFIX
 	Gateway          GatewayOptions
 	NAT64            string // off, on or a prefix

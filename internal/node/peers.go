@@ -100,15 +100,16 @@ func (d *daemon) watchAddresses(ctx context.Context) error {
 	for {
 		links.Take()
 		var addresses []netip.Addr
-		for _, e := range ownEndpoints(nil, d.options.Port, d.networks) {
+		for _, e := range ownEndpoints(nil, d.options.Port, d.carried()) {
 			addresses = append(addresses, e.Addr())
 		}
-		d.agent.SetAddresses(addresses, d.options.Endpoints)
+		d.agent.SetAddresses(addresses, outsideOf(d.options.Endpoints, d.carried()))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		case <-links.C:
+		case <-d.addressesDue:
 		}
 	}
 }
@@ -120,7 +121,7 @@ func (d *daemon) makeDirectory() {
 
 func (d *daemon) reportContent() api.Report {
 	r := api.Report{Protocol: control.Protocol}
-	for _, e := range ownEndpoints(d.options.Endpoints, d.options.Port, d.networks) {
+	for _, e := range ownEndpoints(d.options.Endpoints, d.options.Port, d.carried()) {
 		r.Endpoints = append(r.Endpoints, e.String())
 	}
 	doc, _ := d.documents.current()
@@ -133,5 +134,5 @@ func (d *daemon) learn(answer api.ReportResponse) {
 	if _, err := d.documents.offer(answer.Network); err != nil {
 		d.log.Warn("the registry's network document", "err", err)
 	}
-	d.agent.SetPeers(usablePeers(answer.Peers, d.networks))
+	d.agent.SetPeers(usablePeers(answer.Peers, d.carried()))
 }

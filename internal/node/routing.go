@@ -57,6 +57,8 @@ func (r *routing) AddInterface(index int, name string, mtu int, linkLocal netip.
 	})
 	if err == nil {
 		r.interfaces[index] = false
+		// A kernel without IPv4, or a link that has just gone: nothing is lost.
+		_ = kernel.AllowAsymmetry(name)
 	}
 	return err
 }
@@ -114,20 +116,4 @@ func (r *routing) Links() map[int]agent.Link {
 		links[n.Interface] = agent.Link{RTT: n.RTT, Loss: n.Loss, Cost: int(n.Cost)}
 	}
 	return links
-}
-
-// fib writes Babel's routes so that this host's own packets to the mesh leave
-// with its mesh address: to another one nobody there has a way back.
-type fib struct {
-	host *kernel.Host
-	from netip.Addr
-}
-
-func (f fib) Apply(changes []kernel.RouteChange) []error {
-	for i := range changes {
-		if r := &changes[i].Route; r.Dst.Addr().Is6() && r.Type == kernel.Unicast {
-			r.PrefSrc = f.from
-		}
-	}
-	return f.host.Apply(changes)
 }

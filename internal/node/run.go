@@ -36,6 +36,8 @@ type daemon struct {
 	member    *membership
 	instance  string // hash of the state directory
 	networks  []netip.Prefix
+	origins   []netip.Prefix // announced beside the prefix and the IPv4 subnet
+	beside    *beside
 	host      *kernel.Host
 	installed *kernel.Installed
 	backend   wg.Backend
@@ -52,6 +54,8 @@ type daemon struct {
 	dns       *nameService     // nil: none
 
 	translation translation
+
+	addressesDue nudge // watchAddresses looks again
 }
 
 // Run brings the node up and keeps it up until ctx ends. What it put into the
@@ -78,6 +82,7 @@ func Run(ctx context.Context, o Options) error {
 		{"gateway", d.runGateway},
 		{"routing", d.speaker.Run},
 		{"certificates", d.keepCertificates},
+		{"announced prefixes", d.followAnnounced},
 		{"links", d.watchLinks},
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
@@ -143,6 +148,11 @@ func (d *daemon) openState() (func(), error) {
 		return nil, err
 	}
 	d.networks = d.member.authority.Networks()
+	d.beside, d.addressesDue = newBeside(d.networks), make(nudge, 1)
+	if d.origins, err = chooseOrigins(d.options.Announce, d.member.self.Rights.Announce); err != nil {
+		s.close()
+		return nil, err
+	}
 	return s.close, nil
 }
 
@@ -185,7 +195,7 @@ func (d *daemon) installKernel() (func(), error) {
 	// counts.
 	d.state.load(undoFile, func(data []byte) error { return json.Unmarshal(data, new(map[string]any)) })
 	installed, err := d.host.Install(kernel.Plan{
-		Networks: d.networks, Address: d.member.self.Address, Interface: d.options.AddressInterface,
+		Networks: d.networks, Address: d.member.self.Address, Address4: address4(d.member.self), Interface: d.options.AddressInterface,
 		Table: d.options.Table, Mark: kernel.DefaultMark, RulePriority: d.options.RulePriority, InstanceID: d.instance,
 	}, d.state.path(undoFile))
 	if errors.Is(err, kernel.ErrClaimed) {
@@ -195,6 +205,9 @@ func (d *daemon) installKernel() (func(), error) {
 		return nil, fmt.Errorf("preparing the kernel: %w", err)
 	}
 	d.installed = installed
+	if err := installed.SetOrigins(d.origins); err != nil {
+		return func() { _ = installed.Remove() }, fmt.Errorf("preparing the kernel: %w", err)
+	}
 	return func() {
 		if err := installed.Remove(); err != nil {
 			d.log.Error("putting the kernel back", "err", err)
@@ -231,7 +244,7 @@ func (d *daemon) makeRouting() {
 			RouterID: babel.RouterID(d.member.self.RouterID), Seqno: d.state.loadSeqno(), Rand: newRand(),
 			Import: d.keeper.judge,
 		},
-		FIB: fib{d.host, d.member.self.Address}, Table: d.options.Table,
+		FIB: fib{d.host, d.member.self.Address, address4(d.member.self), d.beside}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
 		Event: func(e babel.Event) {
 			if e.Kind == babel.NeighbourDown {
@@ -240,7 +253,7 @@ func (d *daemon) makeRouting() {
 		},
 	})
 	d.routing = newRouting(d.speaker, d.documents.newest.Parameters)
-	d.speaker.Originate(d.member.self.Prefix, netip.Prefix{}, 0)
+	d.originateOwn()
 }
 
 func (d *daemon) makeTunnels() {

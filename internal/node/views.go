@@ -68,10 +68,21 @@ func (d *daemon) viewStatus() (status.Node, error) {
 	for _, p := range d.networks {
 		n.Networks = append(n.Networks, p.String())
 	}
-	n.Health = append(health(n, time.Now()), d.lanHealth()...)
-	n.Health = append(n.Health, d.namesHealth()...)
+	n.Announces, n.Announced = texts(d.origins), texts(d.announced())
+	if self.IPv4.IsValid() {
+		n.IPv4, n.IPv4Address = self.IPv4.String(), address4(self).String()
+	}
+	n.Health = slices.Concat(health(n, time.Now()), d.ipv4Health(), d.lanHealth(), d.namesHealth())
 	n.Health = append(n.Health, d.keeper.health(peerNames(tunnels))...)
 	return n, nil
+}
+
+func texts(prefixes []netip.Prefix) []string {
+	all := make([]string, 0, len(prefixes))
+	for _, p := range prefixes {
+		all = append(all, p.String())
+	}
+	return all
 }
 
 func (d *daemon) viewRegistry() status.Registry {

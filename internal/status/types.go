@@ -11,8 +11,12 @@ type Node struct {
 	Name           string    `json:"name"`
 	Address        string    `json:"address"`
 	Prefix         string    `json:"prefix"`
+	IPv4           string    `json:"ipv4"`         // subnet, or empty
+	IPv4Address    string    `json:"ipv4_address"` // or empty
 	RouterID       string    `json:"router_id"`
 	Networks       []string  `json:"networks"`
+	Announces      []string  `json:"announces"` // by this node, beside its prefix and subnet
+	Announced      []string  `json:"announced"` // by others, in use
 	Registry       Registry  `json:"registry"`
 	NetworkVersion uint64    `json:"network_version"`
 	Backend        string    `json:"backend"`

@@ -323,6 +323,12 @@ func (a *Agent) ForgetPeer(prefix netip.Prefix) {
 	a.box.post(func(now time.Time) { a.manager.ForgetPeer(now, addressing.RouterIDOf(prefix)) })
 }
 
+// SetCarried tells all prefixes that the mesh carries, its own among them: no endpoint lies in one of them.
+func (a *Agent) SetCarried(prefixes []netip.Prefix) {
+	a.transport.SetNetworks(prefixes)
+	a.box.post(func(now time.Time) { a.manager.SetNetworks(now, prefixes) })
+}
+
 // SetParameters changes the numbers of the rule.
 func (a *Agent) SetParameters(p tunnel.Parameters) {
 	a.box.post(func(now time.Time) { a.manager.SetParameters(now, p) })

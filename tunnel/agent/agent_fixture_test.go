@@ -364,7 +364,8 @@ func (f *fakeTransport) Serve(ctx context.Context, s service, ready func()) erro
 	return nil
 }
 
-func (f *fakeTransport) Forget(netip.Prefix) {}
+func (f *fakeTransport) Forget(netip.Prefix)        {}
+func (f *fakeTransport) SetNetworks([]netip.Prefix) {}
 
 // fakeRouting knows the exact ways over the tunnels that both ends attached.
 type fakeRouting struct {

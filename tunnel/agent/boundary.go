@@ -65,6 +65,9 @@ type transport interface {
 
 	// Forget closes the connections with a peer: it was revoked, or its tunnel is dead.
 	Forget(prefix netip.Prefix)
+
+	// SetNetworks tells which prefixes the mesh carries: nothing in them is an endpoint.
+	SetNetworks(networks []netip.Prefix)
 }
 
 // service is what the transport's server calls. peer is the verified identity of the caller; observed is where it

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"re6st/internal/identity"
@@ -47,6 +48,8 @@ type httpTransport struct {
 	quota  *quota
 	guests *guests
 	client *client
+
+	carried atomic.Pointer[[]netip.Prefix] // nil: nobody told
 
 	mu      sync.Mutex     // guards the fields below
 	doors   []*door        // nil until Listen: [0] towards the underlay, [1] in the mesh if we have an address
@@ -197,7 +200,19 @@ func (t *httpTransport) serves(p protocol) bool {
 	return t.config.serve == nil || slices.Contains(t.config.serve, p)
 }
 
-func (t *httpTransport) networks() []netip.Prefix { return t.authority.Networks() }
+// networks are the prefixes that the mesh carries: its own, until others are told.
+func (t *httpTransport) networks() []netip.Prefix {
+	if told := t.carried.Load(); told != nil {
+		return *told
+	}
+	return t.authority.Networks()
+}
+
+// SetNetworks tells them.
+func (t *httpTransport) SetNetworks(networks []netip.Prefix) {
+	own := slices.Clone(networks)
+	t.carried.Store(&own)
+}
 
 // Node asks who is there.
 func (t *httpTransport) Node(ctx context.Context, to target) (control.NodeInfo, identity.Node, time.Duration, error) {

@@ -1,0 +1,69 @@
+package node
+
+import (
+	"net/netip"
+
+	"re6st/addressing"
+	"re6st/internal/identity"
+	"re6st/internal/kernel"
+	"re6st/internal/status"
+)
+
+// address4 is the node's IPv4 address: the first that a host of its subnet can
+// have. Without a subnet there is none, and the node still carries IPv4 for
+// others: their routes have IPv6 next hops (RFC 9229).
+func address4(n identity.Node) netip.Addr {
+	if !n.IPv4.IsValid() {
+		return netip.Addr{}
+	}
+	return addressing.NodeAddress(n.IPv4)
+}
+
+// originateOwn tells Babel what this node originates for its life: its prefix,
+// its IPv4 subnet, and what the operator has it announce.
+func (d *daemon) originateOwn() {
+	self := d.member.self
+	d.speaker.Originate(self.Prefix, netip.Prefix{}, 0)
+	if self.IPv4.IsValid() {
+		d.speaker.Originate(self.IPv4, netip.Prefix{}, 0)
+	}
+	for _, p := range d.origins {
+		d.speaker.Originate(p, netip.Prefix{}, 0)
+	}
+}
+
+// ipv4Health: that an IPv4 subnet was asked for and none was left is known from
+// the answer to the enrolment alone.
+func (d *daemon) ipv4Health() []status.Health {
+	if d.member.self.IPv4.IsValid() || !d.member.registry.IPv4Exhausted {
+		return nil
+	}
+	return []status.Health{{
+		Code: "ipv4_exhausted",
+		Text: "the network had no IPv4 subnet left when this node joined: it has no IPv4 address in the mesh, and machines that speak only IPv4 cannot be behind it",
+	}}
+}
+
+// fib writes Babel's routes so that this host's own packets to the mesh leave
+// with its mesh address: to another one nobody there has a way back.
+type fib struct {
+	host   *kernel.Host
+	from   netip.Addr
+	from4  netip.Addr // zero: none
+	beside *beside
+}
+
+func (f fib) Apply(changes []kernel.RouteChange) []error {
+	for i := range changes {
+		r := &changes[i].Route
+		switch {
+		case r.Type != kernel.Unicast:
+		case r.Dst.Addr().Is6():
+			r.PrefSrc = f.from
+		default:
+			r.PrefSrc = f.from4
+		}
+	}
+	f.beside.note(changes)
+	return f.host.Apply(changes)
+}
