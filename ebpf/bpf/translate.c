@@ -147,9 +147,9 @@ static inline_always int adjust_word(__u64 *half, __u32 shift, __u16 adjustment)
 	return 1;
 }
 
-/* translate rewrites an address. A function of its own for the verifier, which
- * so walks the loop once and not once for each use. */
-static __attribute__((noinline)) int translate(struct address *a, const struct config *c, int direction)
+/* translate rewrites an address. Not static, so that the verifier walks the loop
+ * once, for any arguments, and not once for each way that leads here. */
+__attribute__((noinline)) int re6st_translate(struct address *a, const struct config *c, int direction)
 {
 	const struct mapping *m;
 	struct address was;
@@ -184,7 +184,7 @@ static __attribute__((noinline)) int translate(struct address *a, const struct c
 
 /* icmp_offset finds the ICMPv6 header behind extension headers, 0 where there is
  * none: a fragment but the first has none. */
-static inline_always __u32 icmp_offset(struct __sk_buff *skb, __u32 offset, __u8 next)
+__attribute__((noinline)) __u32 re6st_icmp_offset(struct __sk_buff *skb, __u32 offset, __u8 next)
 {
 	struct {
 		__u8 next, len;
@@ -225,7 +225,7 @@ static inline_always int translate_quoted(struct __sk_buff *skb, __u32 icmp, con
 		return FOREIGN;
 	if (bpf_skb_load_bytes(skb, offset, &a, sizeof(a)))
 		return FOREIGN;
-	int outcome = translate(&a, c, direction);
+	int outcome = re6st_translate(&a, c, direction);
 	if (outcome == TRANSLATED && bpf_skb_store_bytes(skb, offset, &a, sizeof(a), 0))
 		return UNMAPPED;
 	return outcome;
@@ -276,7 +276,7 @@ static inline_always int pass(struct __sk_buff *skb, int direction)
 	if (!c || !n)
 		return DROP;
 
-	__u32 icmp = icmp_offset(skb, offset + IPV6_LEN, h.next_header);
+	__u32 icmp = re6st_icmp_offset(skb, offset + IPV6_LEN, h.next_header);
 	__u8 type = 0xff;
 	if (icmp && bpf_skb_load_bytes(skb, icmp, &type, sizeof(type)))
 		icmp = 0;
@@ -285,7 +285,7 @@ static inline_always int pass(struct __sk_buff *skb, int direction)
 		return NEXT;
 
 	struct address *a = direction == EGRESS ? &h.src : &h.dst;
-	int outcome = translate(a, c, direction);
+	int outcome = re6st_translate(a, c, direction);
 	if (outcome == UNMAPPED) {
 		n->unmapped++;
 		return DROP;
@@ -303,7 +303,7 @@ static inline_always int pass(struct __sk_buff *skb, int direction)
 	if (icmp && type < 128 && translate_quoted(skb, icmp, c, direction) == TRANSLATED)
 		n->embedded++;
 
-	if (direction == EGRESS && outcome == TRANSLATED && translate(&h.dst, c, INGRESS) != FOREIGN) {
+	if (direction == EGRESS && outcome == TRANSLATED && re6st_translate(&h.dst, c, INGRESS) != FOREIGN) {
 		n->hairpinned++;
 		return turn_back(skb);
 	}
