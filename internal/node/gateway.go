@@ -189,39 +189,19 @@ func (d *daemon) admitAnnounced(ctx context.Context) {
 }
 
 // admitted are the prefixes beyond the network's that are announced, by this node
-// or another, and that the operator lets out.
+// or another, and that the operator lets out. NAT64's is no one's source.
 func (d *daemon) admitted() []netip.Prefix {
 	o := d.options.Gateway
+	doc, _ := d.documents.current()
 	var all []netip.Prefix
-	for _, p := range d.announcedAnywhere() {
-		if o.AdmitAll || slices.Contains(o.Admit, p) {
+	for _, p := range slices.Concat(d.origins, d.announced()) {
+		isSource := p.Bits() > 0 && p != d.nat64Prefix() && p != doc.Parameters.NAT64
+		if isSource && (o.AdmitAll || slices.Contains(o.Admit, p)) {
 			all = append(all, p)
 		}
 	}
 	slices.SortFunc(all, netip.Prefix.Compare)
 	return slices.Compact(all)
-}
-
-// announcedAnywhere are the selected prefixes that are neither of the network nor
-// default routes nor NAT64's.
-func (d *daemon) announcedAnywhere() []netip.Prefix {
-	var all []netip.Prefix
-	nat64 := d.nat64Prefix()
-	for _, p := range d.selectedPrefixes() {
-		isNetwork := slices.ContainsFunc(d.networks, func(n netip.Prefix) bool { return n.Overlaps(p) })
-		if p.Bits() > 0 && !isNetwork && p != nat64 {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-func (d *daemon) selectedPrefixes() []netip.Prefix {
-	var all []netip.Prefix
-	for _, r := range d.speaker.Destinations() {
-		all = append(all, r.Prefix)
-	}
-	return all
 }
 
 // viewGateway is nil where the node is none.
