@@ -120,17 +120,10 @@ func (t *Translator) Pairs() []Pair {
 // Method says how the programs are attached: tcx or clsact.
 func (t *Translator) Method() string { return t.attached.method() }
 
-// Check gives an error where the programs are no longer on the interface of that
-// name: it went, it came back as another one, or somebody removed them. Then the
-// translator is of no more use: Close it and make another.
+// Check gives an error where the programs are no longer on the interface: it
+// went, or somebody removed them. Then the translator is of no more use: Close it
+// and make another. It asks the kernel twice and is cheap.
 func (t *Translator) Check() error {
-	now, err := net.InterfaceByName(t.uplink.Name)
-	if err != nil {
-		return fmt.Errorf("prefix translation on %s: the interface is gone", t.uplink.Name)
-	}
-	if now.Index != t.uplink.Index {
-		return fmt.Errorf("prefix translation on %s: the interface was replaced by another of that name", t.uplink.Name)
-	}
 	if err := t.attached.check(); err != nil {
 		return fmt.Errorf("prefix translation on %s: %w", t.uplink.Name, err)
 	}

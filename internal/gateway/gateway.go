@@ -36,6 +36,7 @@ type Gateway struct {
 	answers  []answer
 	dirty    bool // look again
 	foreign  bool // another changed nftables
+	untold   bool // tell of the uplinks again
 	status   Status
 
 	// Owned by the loop.
@@ -99,6 +100,10 @@ func (g *Gateway) String() string { return "gateway" }
 func (g *Gateway) Admit(prefixes []netip.Prefix) {
 	g.change(func() { g.admitted = slices.Clone(prefixes) })
 }
+
+// Reopen says that what Config.Uplinks prepared is no longer in place: it is
+// called again, and the way is closed as long as it fails.
+func (g *Gateway) Reopen() { g.change(func() { g.untold = true }) }
 
 func (g *Gateway) change(f func()) {
 	g.mu.Lock()
@@ -176,6 +181,8 @@ func (g *Gateway) step(now time.Time) {
 	g.mu.Lock()
 	answers, admitted, isDirty, isForeign := g.answers, g.admitted, g.dirty, g.foreign
 	g.answers, g.dirty, g.foreign = nil, false, false
+	g.isTold = g.isTold && !g.untold
+	g.untold = false
 	g.mu.Unlock()
 	for _, a := range answers {
 		g.heard(now, a)

@@ -112,7 +112,7 @@ func (d *daemon) checkGateway() error {
 	if d.options.NoTransit {
 		return fail(Usage, "leave out one of the two", "--gateway and --no-transit contradict each other")
 	}
-	return nil
+	return d.checkTranslated()
 }
 
 func (d *daemon) openGateway() (func(), error) { return func() {}, d.checkGateway() }
@@ -180,6 +180,9 @@ func (d *daemon) admitAnnounced(ctx context.Context) {
 			d.gateway.Admit(now)
 			last = now
 		}
+		if d.checkTranslation() != nil {
+			d.gateway.Reopen()
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -232,7 +235,8 @@ func (d *daemon) viewGateway() *status.Gateway {
 		}
 		doc.Families = append(doc.Families, one)
 	}
-	if err := d.checkTranslation(); err != nil {
+	var err error
+	if doc.Translated, err = d.viewTranslation(); err != nil {
 		doc.Translation = err.Error()
 	}
 	doc.OnLink = s.Wide

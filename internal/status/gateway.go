@@ -10,6 +10,27 @@ type Gateway struct {
 	Dropped     map[string]uint64 `json:"dropped"`
 	OnLink      string            `json:"on_link,omitempty"`     // the mesh's prefix on the uplink's own link
 	Translation string            `json:"translation,omitempty"` // what is wrong with it
+	Translated  *Translation      `json:"prefix_translation,omitempty"`
+}
+
+// Translation is one prefix that stands for another outside (RFC 6296).
+type Translation struct {
+	Inside  string              `json:"inside"`
+	Outside string              `json:"outside"`
+	Uplink  string              `json:"uplink"`
+	Method  string              `json:"method"` // tcx, clsact
+	Out     TranslationCounters `json:"out"`
+	In      TranslationCounters `json:"in"`
+}
+
+// TranslationCounters count what went one way.
+type TranslationCounters struct {
+	Packets    uint64 `json:"packets"` // as they are on the wire
+	Bytes      uint64 `json:"bytes"`
+	Embedded   uint64 `json:"embedded"`   // addresses in packets that ICMPv6 errors quote
+	Unmapped   uint64 `json:"unmapped"`   // dropped: the address has no counterpart
+	Failed     uint64 `json:"failed"`     // dropped: the packet could not be written
+	Hairpinned uint64 `json:"hairpinned"` // from the mesh to its own outside addresses
 }
 
 // GatewayFamily is the way out for one address family.
