@@ -90,7 +90,12 @@ type Status struct {
 	Address  string `json:"address"`
 	Prefix   string `json:"prefix"`
 	RouterID string `json:"router_id"`
-	Registry struct {
+	// IPv4 is the node's subnet, IPv4Address its address in it; empty: none.
+	IPv4        string   `json:"ipv4"`
+	IPv4Address string   `json:"ipv4_address"`
+	Announces   []string `json:"announces"`
+	Announced   []string `json:"announced"`
+	Registry    struct {
 		Reachable   bool    `json:"reachable"`
 		LastContact *string `json:"last_contact"`
 	} `json:"registry"`
