@@ -56,15 +56,26 @@ func (e *Engine) whose(a alarm) *entry {
 	return nil
 }
 
-// nextAlarm is when the next entry wants to be looked at.
+// nextAlarm is when the next entry wants to be looked at. Those whose deadline
+// has moved away wait for the new one.
 func (e *Engine) nextAlarm() time.Time {
-	for len(e.alarms) > 0 && e.whose(e.alarms[0]) == nil {
+	for len(e.alarms) > 0 {
+		at := e.alarms[0].at
+		p := e.whose(e.alarms[0])
+		due := instant(0)
+		if p != nil {
+			due = p.due()
+		}
+		if due != 0 && !at.isBefore(due) {
+			return e.timeOf(at)
+		}
 		e.alarms.pop()
+		if p != nil {
+			p.wake = 0
+			p.wakeAt(due)
+		}
 	}
-	if len(e.alarms) == 0 {
-		return time.Time{}
-	}
-	return e.timeOf(e.alarms[0].at)
+	return time.Time{}
 }
 
 // ring fires the entries that are due. One that is due again at once is a bug

@@ -70,11 +70,19 @@ func (h *timers) run(now time.Time) {
 	}
 }
 
-func (h timers) next() time.Time {
-	if len(h) == 0 {
-		return time.Time{}
+// next is the first deadline. Those that have moved away are put where they
+// belong now, so that nobody is woken for nothing.
+func (h *timers) next() time.Time {
+	for len(*h) > 0 {
+		t := (*h)[0]
+		due := t.owner.due()
+		if !due.IsZero() && !due.After(t.at) {
+			return t.at
+		}
+		h.remove(t)
+		h.wake(t, due)
 	}
-	return h[0].at
+	return time.Time{}
 }
 
 func (h timers) swap(i, j int) {

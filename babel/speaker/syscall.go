@@ -33,9 +33,9 @@ func (m *message) fill(data, control []byte) {
 
 // receive says how much of data and control was written, and who sent it; the
 // zero value stands for no IPv6 address.
-func (m *message) receive(fd uintptr, data, control []byte) (n, controlLen int, src netip.AddrPort, err error) {
+func (m *message) receive(fd int, data, control []byte) (n, controlLen int, src netip.AddrPort, err error) {
 	m.fill(data, control)
-	got, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
+	got, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
 	m.vector.Base = nil // lent
 	if errno != 0 {
 		return 0, 0, src, errno
@@ -47,12 +47,12 @@ func (m *message) receive(fd uintptr, data, control []byte) (n, controlLen int, 
 }
 
 // send sends to the address on the device of that index.
-func (m *message) send(fd uintptr, data, control []byte, dst netip.AddrPort, device uint32) error {
+func (m *message) send(fd int, data, control []byte, dst netip.AddrPort, device uint32) error {
 	m.name = unix.RawSockaddrInet6{
 		Family: unix.AF_INET6, Port: bigEndian(dst.Port()), Addr: dst.Addr().As16(), Scope_id: device,
 	}
 	m.fill(data, control)
-	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
+	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_DONTWAIT)
 	m.vector.Base = nil // lent
 	if errno != 0 {
 		return errno

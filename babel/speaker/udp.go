@@ -36,8 +36,12 @@ const (
 // of the interface by its name for each packet, in a list that it renews once a
 // minute, and hides the control messages.
 type udpSocket struct {
-	file *os.File
-	raw  syscall.RawConn
+	fd int
+	// readable is an epoll descriptor that only asks whether there is something to
+	// read. Go's own asks for room to write as well, and each packet that has left
+	// would wake us.
+	readable *os.File
+	raw      syscall.RawConn
 
 	device uint32 // its index
 	source []byte // control message: our address there
@@ -63,19 +67,33 @@ func listen(config babel.InterfaceConfig) (socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
-	s := &udpSocket{
-		file:   os.NewFile(uintptr(fd), "babel "+config.Name),
-		device: uint32(config.Index), source: sourceMessage(config),
-	}
-	err = prepare(fd, config)
-	if err == nil {
-		s.raw, err = s.file.SyscallConn()
+	s := &udpSocket{fd: fd, device: uint32(config.Index), source: sourceMessage(config)}
+	if err = prepare(fd, config); err == nil {
+		err = s.watch(config.Name)
 	}
 	if err != nil {
-		_ = s.file.Close() // the first error says more
+		_ = unix.Close(fd) // the first error says more
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *udpSocket) watch(name string) error {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making an epoll descriptor: %w", err)
+	}
+	err = errors.Join(unix.SetNonblock(epoll, true), // or the runtime would not poll it
+		unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	s.readable = os.NewFile(uintptr(epoll), "babel "+name)
+	if err == nil {
+		s.raw, err = s.readable.SyscallConn()
+	}
+	if err != nil {
+		_ = s.readable.Close() // the first error says more
+		return fmt.Errorf("preparing to wait for packets: %w", err)
+	}
+	return nil
 }
 
 // prepare: bound to the device and the port, hop limit 1 (RFC 8966, section 4),
@@ -119,9 +137,9 @@ func membership(fd, option int, index uint32) error {
 // below 1280, IPv6 was switched off) the socket still has it.
 func (s *udpSocket) rejoin() error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) {
-		_ = membership(int(fd), unix.IPV6_LEAVE_GROUP, s.device)
-		failed = membership(int(fd), unix.IPV6_JOIN_GROUP, s.device)
+	err := s.raw.Control(func(uintptr) {
+		_ = membership(s.fd, unix.IPV6_LEAVE_GROUP, s.device)
+		failed = membership(s.fd, unix.IPV6_JOIN_GROUP, s.device)
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return fmt.Errorf("joining the group: %w", err)
@@ -152,11 +170,11 @@ func (s *udpSocket) recv() ([]datagram, error) {
 	clear(s.batch)
 	s.batch = s.batch[:0]
 	var failed error
-	err := s.raw.Read(func(fd uintptr) bool {
+	err := s.raw.Read(func(uintptr) bool {
 		buffer := buffers.Get().(*[datagramMax]byte)
 		defer buffers.Put(buffer)
 		for len(s.batch) < batchMax {
-			n, controlLen, src, err := s.in.receive(fd, buffer[:], s.control[:])
+			n, controlLen, src, err := s.in.receive(s.fd, buffer[:], s.control[:])
 			switch {
 			case err == unix.EINTR:
 				continue
@@ -216,17 +234,22 @@ func (s *udpSocket) readControl(b []byte, d *datagram) {
 // send does not wait: a full queue loses the packet, as a link may.
 func (s *udpSocket) send(b []byte, dst netip.Addr) error {
 	var failed error
-	err := s.raw.Write(func(fd uintptr) bool {
-		failed = s.out.send(fd, b, s.source, netip.AddrPortFrom(dst, wire.Port), s.device)
-		return true
+	err := s.raw.Control(func(uintptr) {
+		failed = s.out.send(s.fd, b, s.source, netip.AddrPortFrom(dst, wire.Port), s.device)
 	})
 	return errors.Join(err, failed)
 }
 
 func (s *udpSocket) setBuffer(size int) error {
 	var failed error
-	err := s.raw.Control(func(fd uintptr) { failed = setReceiveBuffer(int(fd), size) })
+	err := s.raw.Control(func(uintptr) { failed = setReceiveBuffer(s.fd, size) })
 	return errors.Join(err, failed)
 }
 
-func (s *udpSocket) close() error { return s.file.Close() }
+// close waits for those that use the descriptor: they do it under that of epoll.
+func (s *udpSocket) close() error {
+	if err := s.readable.Close(); err != nil {
+		return err
+	}
+	return unix.Close(s.fd)
+}

@@ -55,11 +55,10 @@ func (b *routeBatch) add(i int, r Route) {
 		return
 	}
 	s := sentChange{i, -1}
-	if old, there := b.host.wanted.get(r.key()); there {
+	if old, isReplaced := b.host.wanted.put(r); isReplaced {
 		s.replaced = len(b.replaced)
 		b.replaced = append(b.replaced, old)
 	}
-	b.host.wanted.put(r)
 	b.scratch = appendAddRoute(b.scratch, r)
 	b.queue(s)
 }
@@ -70,10 +69,9 @@ func (b *routeBatch) delete(i int, r Route) {
 	if b.answers[i] = byKey.check(); b.answers[i] != nil {
 		return
 	}
-	if _, there := b.host.wanted.get(r.key()); !there {
+	if !b.host.wanted.delete(r.key()) {
 		return // nothing to do, and asking would do harm: see below
 	}
-	b.host.wanted.delete(r.key())
 	b.scratch = appendDeleteRoute(b.scratch, r)
 	b.queue(sentChange{i, -1})
 	// Where the kernel has no entry with this source, it deletes the one without

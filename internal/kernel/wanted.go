@@ -7,25 +7,32 @@ import (
 
 // wantedRoutes are the routes that Watch keeps: a second copy of the forwarding
 // table, and so a lean one. 50,000 routes have few next hops, tables and source
-// prefixes; each of those is stored once, and a route is 36 bytes.
+// prefixes; each of those is stored once, and a route is 28 bytes.
 type wantedRoutes struct {
-	routes map[wantedKey]wantedRoute
+	routes map[wantedKey]wantedTail
 	heads  interned[routeHead]
 	tails  interned[routeTail]
 }
 
+// wantedKey has no padding: it is hashed as one piece.
 type wantedKey struct {
 	dst  [16]byte // IPv4 in the first four
-	bits uint8
-	is4  bool
+	bits uint32   // the prefix length, and bits4 for IPv4
 	head uint32
 }
 
-type wantedRoute struct {
-	tail uint32
-	// isSeen belongs to a comparison with the kernel's table.
-	isSeen bool
-}
+const bits4 = 1 << 16
+
+func (k wantedKey) is4() bool { return k.bits >= bits4 }
+
+// wantedTail is the number of a tail, and whether the route was seen in a
+// comparison with the kernel's table.
+type wantedTail uint32
+
+const seen wantedTail = 1 << 31
+
+func (t wantedTail) number() uint32 { return uint32(t &^ seen) }
+func (t wantedTail) isSeen() bool   { return t&seen != 0 }
 
 // routeHead is what routes of a table have in common in their keys.
 type routeHead struct {
@@ -44,7 +51,7 @@ type routeTail struct {
 }
 
 func newWantedRoutes() *wantedRoutes {
-	return &wantedRoutes{routes: make(map[wantedKey]wantedRoute)}
+	return &wantedRoutes{routes: make(map[wantedKey]wantedTail)}
 }
 
 func (k routeKey) head() routeHead { return routeHead{k.src, k.priority, k.table} }
@@ -54,8 +61,9 @@ func (r Route) tail() routeTail {
 }
 
 func keyWith(dst netip.Prefix, head uint32) wantedKey {
-	k := wantedKey{bits: uint8(dst.Bits()), is4: dst.Addr().Is4(), head: head}
-	if k.is4 {
+	k := wantedKey{bits: uint32(dst.Bits()), head: head}
+	if dst.Addr().Is4() {
+		k.bits |= bits4
 		a := dst.Addr().As4()
 		copy(k.dst[:], a[:])
 	} else {
@@ -65,25 +73,25 @@ func keyWith(dst netip.Prefix, head uint32) wantedKey {
 }
 
 func (k wantedKey) prefix() netip.Prefix {
-	if k.is4 {
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte(k.dst[:4])), int(k.bits))
+	if k.is4() {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(k.dst[:4])), int(k.bits&^bits4))
 	}
 	return netip.PrefixFrom(netip.AddrFrom16(k.dst), int(k.bits))
 }
 
 // find gives the key under which a route is stored, if one is.
-func (w *wantedRoutes) find(k routeKey) (wantedKey, wantedRoute, bool) {
+func (w *wantedRoutes) find(k routeKey) (wantedKey, wantedTail, bool) {
 	head, ok := w.heads.find(k.head())
 	if !ok {
-		return wantedKey{}, wantedRoute{}, false
+		return wantedKey{}, 0, false
 	}
 	key := keyWith(k.dst, head)
-	r, ok := w.routes[key]
-	return key, r, ok
+	t, ok := w.routes[key]
+	return key, t, ok
 }
 
-func (w *wantedRoutes) route(key wantedKey, r wantedRoute) Route {
-	head, tail := w.heads.get(key.head), w.tails.get(r.tail)
+func (w *wantedRoutes) route(key wantedKey, t wantedTail) Route {
+	head, tail := w.heads.get(key.head), w.tails.get(t.number())
 	return Route{
 		Dst: key.prefix(), Src: head.src, Priority: head.priority, Table: head.table,
 		Gateway: tail.gateway, PrefSrc: tail.prefSrc, Ifindex: tail.ifindex, Type: tail.kind, Protocol: tail.protocol,
@@ -91,31 +99,35 @@ func (w *wantedRoutes) route(key wantedKey, r wantedRoute) Route {
 }
 
 func (w *wantedRoutes) get(k routeKey) (Route, bool) {
-	key, r, ok := w.find(k)
+	key, t, ok := w.find(k)
 	if !ok {
 		return Route{}, false
 	}
-	return w.route(key, r), true
+	return w.route(key, t), true
 }
 
-func (w *wantedRoutes) put(r Route) {
+// put stores a route and gives the one that it replaces.
+func (w *wantedRoutes) put(r Route) (old Route, isReplaced bool) {
 	tail := w.tails.hold(r.tail())
-	key, old, there := w.find(r.key())
-	if there {
-		w.tails.release(old.tail)
-	} else {
-		key = keyWith(r.Dst, w.heads.hold(r.key().head()))
-	}
-	w.routes[key] = wantedRoute{tail: tail}
-}
-
-func (w *wantedRoutes) delete(k routeKey) {
-	key, old, there := w.find(k)
-	if there {
-		delete(w.routes, key)
-		w.tails.release(old.tail)
+	key := keyWith(r.Dst, w.heads.hold(r.key().head()))
+	was, isReplaced := w.routes[key]
+	if isReplaced {
+		old = w.route(key, was)
+		w.tails.release(was.number())
 		w.heads.release(key.head)
 	}
+	w.routes[key] = wantedTail(tail)
+	return old, isReplaced
+}
+
+func (w *wantedRoutes) delete(k routeKey) (isThere bool) {
+	key, old, isThere := w.find(k)
+	if isThere {
+		delete(w.routes, key)
+		w.tails.release(old.number())
+		w.heads.release(key.head)
+	}
+	return isThere
 }
 
 // ofTable are the routes of a table, in no order.
@@ -150,50 +162,56 @@ func (w *wantedRoutes) usesLink(index int) bool {
 
 // unsee begins the comparison of a family.
 func (w *wantedRoutes) unsee(is4 bool) {
-	for key, r := range w.routes {
-		if r.isSeen && key.is4 == is4 {
-			r.isSeen = false
-			w.routes[key] = r
+	for key, t := range w.routes {
+		if t.isSeen() && key.is4() == is4 {
+			w.routes[key] = t &^ seen
 		}
 	}
 }
 
 // see notes that the kernel has the route as it is wanted.
 func (w *wantedRoutes) see(k routeKey) {
-	if key, r, ok := w.find(k); ok && !r.isSeen {
-		r.isSeen = true
-		w.routes[key] = r
+	if key, t, ok := w.find(k); ok && !t.isSeen() {
+		w.routes[key] = t | seen
 	}
 }
 
 // unseen are the routes of a table that were not seen.
 func (w *wantedRoutes) unseen(table uint32) (missing []Route) {
-	for key, r := range w.routes {
-		if !r.isSeen && w.heads.get(key.head).table == table {
-			missing = append(missing, w.route(key, r))
+	for key, t := range w.routes {
+		if !t.isSeen() && w.heads.get(key.head).table == table {
+			missing = append(missing, w.route(key, t))
 		}
 	}
 	SortRoutes(missing)
 	return missing
 }
 
-// interned stores equal values once, and forgets those that nobody holds.
+// interned stores equal values once, and forgets those that nobody holds. Most
+// often the value is that of the last call.
 type interned[T comparable] struct {
 	numbers map[T]uint32
 	values  []T
 	holders []int
 	free    []uint32
+	last    uint32
 }
 
 func (s *interned[T]) find(v T) (uint32, bool) {
+	if n := s.last; int(n) < len(s.values) && s.holders[n] > 0 && s.values[n] == v {
+		return n, true
+	}
 	n, ok := s.numbers[v]
+	if ok {
+		s.last = n
+	}
 	return n, ok
 }
 
 func (s *interned[T]) get(n uint32) T { return s.values[n] }
 
 func (s *interned[T]) hold(v T) uint32 {
-	n, ok := s.numbers[v]
+	n, ok := s.find(v)
 	switch {
 	case ok:
 	case len(s.free) > 0:
