@@ -15,16 +15,18 @@ import (
 // inventory is what of our table the kernel has, as text: equal texts, equal
 // tables. The numbers that the kernel gives make it tell a rule from one like it
 // that someone else put in its place. Empty: the table is not there.
-func inventory(instance string) (string, error) {
+func inventory(instance string) (string, error) { return inventoryOf(tableName(instance)) }
+
+func inventoryOf(table string) (string, error) {
 	conn, err := nftables.New()
 	if err != nil {
 		return "", err
 	}
-	if isThere, err := exists(conn, instance); err != nil || !isThere {
+	if isThere, err := exists(conn, table); err != nil || !isThere {
 		return "", err
 	}
 	var lines []string
-	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(instance)}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: table}
 	chains, err := ownChains(conn, t.Name)
 	if err != nil {
 		return "", err
@@ -63,9 +65,9 @@ func inventory(instance string) (string, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
-func exists(conn *nftables.Conn, instance string) (bool, error) {
+func exists(conn *nftables.Conn, table string) (bool, error) {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName(instance) }), err
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == table }), err
 }
 
 func ownChains(conn *nftables.Conn, table string) ([]*nftables.Chain, error) {
@@ -74,12 +76,14 @@ func ownChains(conn *nftables.Conn, table string) ([]*nftables.Chain, error) {
 }
 
 // counts reads how many packets our rules dropped, by why.
-func counts(instance string) (map[string]uint64, error) {
+func counts(instance string) (map[string]uint64, error) { return countsOf(tableName(instance)) }
+
+func countsOf(table string) (map[string]uint64, error) {
 	conn, err := nftables.New()
 	if err != nil {
 		return nil, err
 	}
-	chains, err := ownChains(conn, tableName(instance))
+	chains, err := ownChains(conn, table)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +115,7 @@ func RemoveLeftovers(instance string) (removed bool, err error) {
 	if err != nil {
 		return false, nil
 	}
-	if isThere, err := exists(conn, instance); err != nil || !isThere {
+	if isThere, err := exists(conn, tableName(instance)); err != nil || !isThere {
 		return false, nil
 	}
 	if err := remove(instance); err != nil {

@@ -99,12 +99,14 @@ func put(instance string, c content) error {
 }
 
 // remove deletes the table, where there is one.
-func remove(instance string) error {
+func remove(instance string) error { return removeTable(tableName(instance)) }
+
+func removeTable(name string) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(instance)}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: name}
 	conn.AddTable(t)
 	conn.DelTable(t)
 	return conn.Flush()

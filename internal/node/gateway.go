@@ -135,7 +135,7 @@ func (d *daemon) makeGateway() error {
 		Instance: d.instance, Networks: d.networks,
 		IPv6: o.way6(d.networks), IPv4: gateway.Way(o.IPv4), NAT64: d.nat64Prefix(),
 		Uplink: o.Uplink, LetIn: o.Inbound == "all", Checks: o.Checks, Mark: kernel.DefaultMark,
-		Originate: d.originateDefault, Open: d.installed.SetGateway, Uplinks: d.gatewayUplinks, Log: d.log,
+		Originate: d.originateDefault, Open: d.installed.SetGateway, Uplinks: d.uplinksChanged, Log: d.log,
 	})
 	return err
 }

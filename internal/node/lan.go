@@ -17,25 +17,51 @@ import (
 // meshLookEvery is how often the LANs learn what the mesh offers.
 const meshLookEvery = 3 * time.Second
 
-// makeLANs plans the local networks from the flags; a node without has nil.
-func (d *daemon) makeLANs() error {
-	six, err := planLANs("lan", d.options.LANs, func(w []advert.Wish) ([]advert.LAN, error) { return advert.Plan(d.member.self.Prefix, w) })
+// lanPlan is what the flags ask for, out of what the node has.
+type lanPlan struct {
+	six  []advert.LAN
+	four []lease.Network
+}
+
+// openLANs plans the local networks from the flags, before anything is changed.
+func (d *daemon) openLANs() (func(), error) {
+	p, self := &d.lanPlan, d.member.self
+	var err error
+	p.six, err = planLANs("lan", d.options.LANs, func(w []advert.Wish) ([]advert.LAN, error) { return advert.Plan(self.Prefix, w) })
+	if err == nil {
+		p.four, err = planLANs("lan-ipv4", d.options.LANsIPv4, func(w []advert.Wish) ([]lease.Network, error) { return lease.Plan(self.IPv4, w) })
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	four, err := planLANs("lan-ipv4", d.options.LANsIPv4, func(w []advert.Wish) ([]lease.Network, error) { return lease.Plan(d.member.self.IPv4, w) })
-	if err != nil || len(six)+len(four) == 0 {
-		return err
-	}
-	for _, name := range lanInterfaces(six, four) {
+	for _, name := range p.interfaces() {
 		if name == d.options.AddressInterface || name == "lo" || strings.HasPrefix(name, tunnelPrefix) {
-			return fail(Usage, "name the interface of a local network, and leave the node's address on lo", "interface %s cannot be that of a LAN", name)
+			return nil, fail(Usage, "name the interface of a local network, and leave the node's address on lo", "interface %s cannot be that of a LAN", name)
 		}
 	}
-	d.lans = lan.New(lan.Config{
-		LANs: six, IPv4: four, Host: d.host, Addresses: d.installed, Store: leaseStore{d.state}, Rand: newRand, Log: d.log,
-	})
-	return nil
+	return func() {}, nil
+}
+
+// interfaces lists those of all networks, each once.
+func (p lanPlan) interfaces() []string {
+	var names []string
+	for _, l := range p.six {
+		names = append(names, l.Interface)
+	}
+	for _, n := range p.four {
+		names = append(names, n.Interface)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// makeLANs makes them; a node without has nil.
+func (d *daemon) makeLANs() {
+	if len(d.lanPlan.interfaces()) > 0 {
+		d.lans = lan.New(lan.Config{
+			LANs: d.lanPlan.six, IPv4: d.lanPlan.four, Host: d.host, Addresses: d.installed, Store: leaseStore{d.state}, Rand: newRand, Log: d.log,
+		})
+	}
 }
 
 func planLANs[T any](flag string, texts []string, plan func([]advert.Wish) ([]T, error)) ([]T, error) {
@@ -48,17 +74,6 @@ func planLANs[T any](flag string, texts []string, plan func([]advert.Wish) ([]T,
 		return nil, fail(Usage, "what this node has: re6stnode status", "--%s: %w", flag, err)
 	}
 	return all, nil
-}
-
-func lanInterfaces(six []advert.LAN, four []lease.Network) []string {
-	var names []string
-	for _, l := range six {
-		names = append(names, l.Interface)
-	}
-	for _, n := range four {
-		names = append(names, n.Interface)
-	}
-	return names
 }
 
 // leaseStore keeps the leases of each network in the state directory.

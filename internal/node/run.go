@@ -49,7 +49,9 @@ type daemon struct {
 	directory *directory
 	claims    *claims
 	keeper    *keeper
-	lans      *lan.LAN         // nil: none
+	lans      *lan.LAN // nil: none
+	lanPlan   lanPlan
+	edge      edge
 	gateway   *gateway.Gateway // nil: none
 	dns       *nameService     // nil: none
 
@@ -88,6 +90,7 @@ func Run(ctx context.Context, o Options) error {
 		{"addresses", d.watchAddresses},
 		{"directory", d.directory.Run},
 		{"names", d.serveNames},
+		{"edge", d.keepEdge},
 		{"LANs", d.serveLANs},
 		{"peer cache", d.keepPeers},
 		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views()) }},
@@ -111,7 +114,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openKernel, d.openBackend, d.installKernel, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openEdge, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err
@@ -129,7 +132,8 @@ func (d *daemon) build() (undo func(), err error) {
 	if err := d.makeNames(); err != nil {
 		return undo, err
 	}
-	return undo, d.makeLANs()
+	d.makeLANs()
+	return undo, nil
 }
 
 func (d *daemon) openState() (func(), error) {
