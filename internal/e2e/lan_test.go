@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"re6st/internal/lab"
+)
+
+// place is a node with machines that run nothing on its LAN.
+type place struct {
+	node   *lab.Node
+	lan    *lab.Switch
+	iface  string // of the node, to the LAN
+	prefix netip.Prefix
+	phone  lab.Interface
+}
+
+func placeAt(t *testing.T, l *lab.Lab, n *lab.Node, name string, flags ...string) *place {
+	t.Helper()
+	p := &place{node: n, lan: l.Switch(name)}
+	p.iface = p.lan.Attach(n.Host).A.Name
+	p.phone = p.lan.Attach(l.Host(name + "-phone")).A
+	p.prefix = netip.PrefixFrom(n.Address, 64).Masked()
+	n.Flags = append(n.Flags, "--lan", p.iface)
+	n.Flags = append(n.Flags, flags...)
+	return p
+}
+
+// Machines that run nothing, behind two nodes, reach each other: their packets
+// carry addresses of the mesh, are told when they are too big, and come in under
+// no other address.
+func TestLANMachinesOverTheMesh(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	m := l.Mesh(lab.MeshConfig{Nodes: 3, Tunnels: 2, Init: []string{"--ipv4", "10.42.0.0/16"}})
+	a, b := placeAt(t, l, m.Nodes[0], "lan-a"), placeAt(t, l, m.Nodes[1], "lan-b")
+	// Or it would know the tunnels' MTU from us, and never send what is too big.
+	a.phone.Host.Sysctl("net/ipv6/conf/"+a.phone.Name+"/accept_ra_mtu", "0")
+	before := l.Census(a.node.Host, b.node.Host)
+	m.Start()
+	m.AwaitUp()
+	m.AllPairs(45 * time.Second)
+	_, took := a.phone.AwaitAddress(a.prefix, 10*time.Second)
+	measured(t, "an address on the LAN after %v", took)
+	to, _ := b.phone.AwaitAddress(b.prefix, 10*time.Second)
+
+	// Without a gateway we are no default router, and a plain kernel does not take
+	// the route to the mesh unless told.
+	for _, p := range []*place{a, b} {
+		if out := p.phone.Host.Run("ip", "-6", "route", "show", "default"); out != "" {
+			t.Errorf("without a gateway the LAN has the default route %q", out)
+		}
+		p.phone.Host.IP("route add " + lab.Network + " via " + p.node.Address.String())
+	}
+	l.Await("the phones to reach each other", 10*time.Second, func() error { return a.phone.Host.Ping(to) })
+	if err := a.phone.Host.Ping(m.Nodes[2].Address); err != nil {
+		t.Error(err)
+	}
+	out, err := a.phone.Host.Try("ping", "-6", "-c", "3", "-i", "0.2", "-M", "do", "-s", "1452", to.String())
+	if err == nil || !strings.Contains(out, "From "+a.node.Address.String()) || !strings.Contains(out, "too big") {
+		t.Errorf("a packet too big for the tunnels was not told so: %s %v", out, err)
+	}
+	if _, err := a.phone.Host.Try("ping", "-6", "-c", "1", "-W", "3", "-s", "1452", to.String()); err != nil {
+		t.Errorf("after that, the same in fragments: %v", err)
+	}
+
+	// Sources that are not of the LAN: a stranger's, and another member's.
+	for _, source := range []string{"2001:db8:dead::1", to.String(), m.Nodes[2].Address.Next().String()} {
+		a.phone.Host.IP("addr add " + source + "/128 dev " + a.phone.Name + " nodad")
+		if out, err := a.phone.Host.Try("ping", "-6", "-c", "5", "-i", "0.2", "-W", "1", "-I", source, m.Nodes[2].Address.String()); err == nil {
+			t.Errorf("answers for the source %s: %s", source, out)
+		}
+		a.phone.Host.IP("addr del " + source + "/128 dev " + a.phone.Name)
+	}
+	if got := edgeDrops(a.node.Host); got != 15 {
+		t.Errorf("%d of 15 packets with a source of others were refused at the edge", got)
+	}
+	if err := a.phone.Host.Ping(to); err != nil {
+		t.Error(err)
+	}
+	wantNoPanic(t, m)
+	m.Stop()
+	for _, p := range []*place{a, b} {
+		if out := p.phone.Host.Run("ip", "addr", "show", "dev", p.phone.Name, "scope", "global"); !strings.Contains(out, "deprecated") {
+			t.Errorf("after the stop the address is not deprecated:\n%s", out)
+		}
+	}
+	l.WantClean(before, a.node.Host, b.node.Host)
+}
+
+// edgeDrops reads how many packets the edge of the host has refused.
+func edgeDrops(h *lab.Host) (n int) {
+	for line := range strings.Lines(h.Run("nft", "list", "ruleset")) {
+		if _, rest, ok := strings.Cut(line, "counter packets "); ok && strings.Contains(line, "source is not of this node") {
+			var k int
+			fmt.Sscan(rest, &k)
+			n += k
+		}
+	}
+	return n
+}
