@@ -84,7 +84,7 @@ func (d *daemon) putEdge() {
 func (d *daemon) edgeConfigLocked() gateway.EdgeConfig {
 	self := d.member.self
 	c := gateway.EdgeConfig{
-		Instance: d.instance, Networks: d.networks, Own: append([]netip.Prefix{self.Prefix}, self.Rights.Announce...),
+		Instance: d.instance, Networks: d.networks, Own: append([]netip.Prefix{self.Prefix}, d.origins...),
 		Exempt: d.edge.uplinks, Mark: kernel.DefaultMark,
 	}
 	if self.IPv4.IsValid() {

@@ -141,6 +141,7 @@ func (d *daemon) makeGateway() error {
 }
 
 func (d *daemon) originateDefault(prefix, from netip.Prefix, on bool) {
+	d.ways.set(way{prefix, from}, on)
 	if on {
 		d.speaker.Originate(prefix, from, 0)
 		return

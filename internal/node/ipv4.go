@@ -51,6 +51,7 @@ type fib struct {
 	from   netip.Addr
 	from4  netip.Addr // zero: none
 	beside *beside
+	ways   *ways
 }
 
 func (f fib) Apply(changes []kernel.RouteChange) []error {
@@ -65,5 +66,6 @@ func (f fib) Apply(changes []kernel.RouteChange) []error {
 		}
 	}
 	f.beside.note(changes)
+	f.ways.note(changes)
 	return f.host.Apply(changes)
 }

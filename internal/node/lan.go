@@ -5,11 +5,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"re6st/internal/kernel"
 	"re6st/internal/lan"
 	"re6st/internal/lan/advert"
 	"re6st/internal/lan/lease"
+	"re6st/internal/names/server"
 	"re6st/internal/status"
 	"re6st/tunnel/wg"
 )
@@ -123,25 +126,99 @@ func (d *daemon) offered() advert.Mesh {
 	for _, n := range d.networks {
 		if n.Addr().Is6() {
 			m.Networks = append(m.Networks, n)
+			m.Default = m.Default || d.ways.has(way{netip.PrefixFrom(netip.IPv6Unspecified(), 0), n})
 		}
 	}
-	for _, a := range d.nameServers() {
-		if a.Is6() {
-			m.DNS = append(m.DNS, a)
+	nat64 := doc.Parameters.NAT64
+	for _, p := range slices.Concat(d.origins, d.announced()) {
+		if p.Addr().Is6() && p != nat64 {
+			m.Announced = append(m.Announced, p)
 		}
 	}
-	for _, r := range d.speaker.Destinations() {
-		switch {
-		case !r.Prefix.Addr().Is6():
-		case r.Prefix.Bits() == 0:
-			m.Default = m.Default || slices.Contains(m.Networks, r.From)
-		case !r.From.IsValid() && !d.isInside(r.Prefix):
-			m.Announced = append(m.Announced, r.Prefix)
-		}
+	if nat64.IsValid() && d.ways.leadsTo(nat64) {
+		m.NAT64 = nat64
+	}
+	if d.dns != nil {
+		m.DNS, m.DNS4 = d.dns.usable()
+		m.Resolves = len(d.dns.plan.forward) > 0
 	}
 	return m
 }
 
+// usable are the addresses at which names are answered now.
+func (s *nameService) usable() (six, four []netip.Addr) {
+	troubles := s.server.Troubles()
+	for _, a := range s.plan.listen {
+		isDown := slices.ContainsFunc(troubles, func(t server.Trouble) bool { return t.Address == a })
+		switch {
+		case a.Port() != dnsPort || a.Addr().IsLoopback() || isDown:
+		case a.Addr().Is4():
+			four = append(four, a.Addr())
+		default:
+			six = append(six, a.Addr())
+		}
+	}
+	return six, four
+}
+
+// A way is a route to a destination for one source.
+type way struct{ to, from netip.Prefix }
+
+// ways are the default routes and those to NAT64 that lead out of the mesh, by
+// this node or another.
+type ways struct {
+	mu  sync.Mutex // guards all
+	all map[way]int
+}
+
+// note is called by Babel's loop for each batch of routes.
+func (w *ways) note(changes []kernel.RouteChange) {
+	for _, c := range changes {
+		if r := c.Route; r.Src.IsValid() {
+			w.mark(way{r.Dst, r.Src}, routed, !c.Delete && r.Type == kernel.Unicast)
+		}
+	}
+}
+
+// Who leads there.
+const (
+	routed = 1 << iota
+	ourselves
+)
+
+func (w *ways) set(k way, on bool) { w.mark(k, ourselves, on) }
+
+func (w *ways) mark(k way, who int, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all == nil {
+		w.all = map[way]int{}
+	}
+	if on {
+		w.all[k] |= who
+	} else if w.all[k] &^= who; w.all[k] == 0 {
+		delete(w.all, k)
+	}
+}
+
+func (w *ways) has(k way) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all[k] != 0
+}
+
+func (w *ways) leadsTo(p netip.Prefix) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k := range w.all {
+		if k.to == p {
+			return true
+		}
+	}
+	return false
+}
+
+// isInside: the prefix is of the network.
 func (d *daemon) isInside(p netip.Prefix) bool {
 	return slices.ContainsFunc(d.networks, func(n netip.Prefix) bool { return n.Bits() <= p.Bits() && n.Contains(p.Addr()) })
 }

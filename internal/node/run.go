@@ -51,6 +51,7 @@ type daemon struct {
 	keeper    *keeper
 	lans      *lan.LAN // nil: none
 	lanPlan   lanPlan
+	ways      ways
 	edge      edge
 	gateway   *gateway.Gateway // nil: none
 	dns       *nameService     // nil: none
@@ -248,7 +249,7 @@ func (d *daemon) makeRouting() {
 			RouterID: babel.RouterID(d.member.self.RouterID), Seqno: d.state.loadSeqno(), Rand: newRand(),
 			Import: d.keeper.judge,
 		},
-		FIB: fib{d.host, d.member.self.Address, address4(d.member.self), d.beside}, Table: d.options.Table,
+		FIB: fib{d.host, d.member.self.Address, address4(d.member.self), d.beside, &d.ways}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
 		Event: func(e babel.Event) {
 			if e.Kind == babel.NeighbourDown {

@@ -31,6 +31,7 @@ type Mesh struct {
 	Default   bool           // it has a way to the Internet
 	DNS       []netip.Addr   // answer for its names
 	DNS4      []netip.Addr   // the same for machines with IPv4
+	Resolves  bool           // and for all others as well
 	Domain    string
 	NAT64     netip.Prefix // invalid where none
 	MTU       int          // of its tunnels; 0 where unknown
@@ -71,8 +72,10 @@ type Advertisement struct {
 	MTU            int // zero: not said
 }
 
-// offers lists what the mesh has, bounded.
-func (m Mesh) offers() []Offer {
+// offers lists what the mesh has, bounded. A server that answers for the mesh's
+// names alone is not offered where machines have another router: they would ask
+// us for what they find there, and some go no further.
+func (m Mesh) offers(isAlone bool) []Offer {
 	var all []Offer
 	prefixes := slices.Concat(m.Networks[:min(len(m.Networks), maxNetworks)], m.Announced[:min(len(m.Announced), maxAnnounced)])
 	for _, p := range prefixes {
@@ -80,10 +83,14 @@ func (m Mesh) offers() []Offer {
 			all = append(all, Offer{Kind: Route, Prefix: p.Masked()})
 		}
 	}
-	for _, a := range m.DNS[:min(len(m.DNS), maxServers)] {
+	servers := m.DNS[:min(len(m.DNS), maxServers)]
+	if !isAlone && !m.Resolves {
+		servers = nil
+	}
+	for _, a := range servers {
 		all = append(all, Offer{Kind: DNS, Addr: a})
 	}
-	if m.Domain != "" && len(m.DNS) > 0 {
+	if m.Domain != "" && len(servers) > 0 {
 		all = append(all, Offer{Kind: Search, Domain: m.Domain})
 	}
 	if m.NAT64.IsValid() {

@@ -116,7 +116,6 @@ func (r *Router) SetMesh(now time.Time, m Mesh) {
 		m.Default = true
 	}
 	r.mesh = m
-	r.setOffers(m.offers())
 	r.tellChange(now)
 }
 
@@ -125,6 +124,7 @@ func (r *Router) tellChange(now time.Time) {
 	if r.stopping {
 		return
 	}
+	r.setOffers(r.mesh.offers(!r.others.hasDefault(now)))
 	a := r.content(now)
 	if a.RouterLifetime == r.told.RouterLifetime && a.MTU == r.told.MTU && slices.Equal(a.Offers, r.told.Offers) {
 		return
