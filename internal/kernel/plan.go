@@ -251,7 +251,9 @@ func (p Plan) ruleAt(fam uint8, offset uint32) rule {
 
 // besideRules lead to what is announced: behind the host's own routes, but before
 // its default. What is for a prefix of this node's own and has no route here must
-// not leave by that default either: whoever is there may send it back.
+// not leave by that default either: whoever is there may send it back. What comes
+// from such a prefix leaves by the host's own default, as it did before us, and by
+// the mesh's where there is none.
 //
 // IPv6 has one rule for all prefixes, which does not see default routes. In IPv4
 // it would see the guard: an unreachable default is an error to the kernel, and
@@ -278,14 +280,9 @@ func (p Plan) besideRules(fam uint8, b beside) []rule {
 		all = append(all, from)
 	}
 	for _, o := range origins {
-		to, from := p.ruleAt(fam, offsetOf), p.ruleAt(fam, offsetOf)
-		to.to, to.table, to.unreachable, from.from = o, 0, true, o
+		to := p.ruleAt(fam, offsetOf)
+		to.to, to.table, to.unreachable = o, 0, true
 		all = append(all, to)
-		// A gateway may have said that it lets this prefix out. IPv4 has no such
-		// routes: there the host's own default stays what it was.
-		if fam == unix.AF_INET6 && !slices.Contains(announced, o) {
-			all = append(all, from)
-		}
 	}
 	return all
 }

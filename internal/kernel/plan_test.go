@@ -32,7 +32,6 @@ func TestPlanRules(t *testing.T) {
 26004: from all lookup 326 suppress_prefixlength 0
 26005: from 2001:db8:99::/48 lookup 326
 26005: from all to 2001:db8:77::/48 unreachable
-26005: from 2001:db8:77::/48 lookup 326
 32800: not from all fwmark 0x6e36 lookup 326
 `
 	if got := lines(p.rules(beside{announced: []netip.Prefix{prefix("2001:db8:99::/48")}, origins: []netip.Prefix{prefix("2001:db8:77::/48")}})); got != want {
