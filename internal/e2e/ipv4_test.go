@@ -75,7 +75,7 @@ func wantPings4(t *testing.T, m *lab.Mesh, with []member4) {
 // over the mesh, whose tunnels know no IPv4 address, through nodes that have none.
 // Machines that speak nothing else do so behind them.
 //
-//re6st:reduced 12 of 992 pairs, 6 of 40 nodes, without renewal and grace; full counts in make soak
+//re6st:reduced 12 of 992 pairs, of 6 nodes and not 40, without renewal and grace; full in make soak
 func TestZ30_IPv4OverTheMesh(t *testing.T) {
 	t.Parallel()
 	nodes, init, want := 6, []string{"--ipv4", "10.42.0.0/22", "--ipv4-prefix", "24"}, 4
