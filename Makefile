@@ -39,7 +39,7 @@ soak: setup build ## the full counts of the rows: hours
 	scripts/fuzz 100000000x
 	RE6ST_SOAK=1 RE6ST_LANE_SECONDS=7200 scripts/kernel-lane
 
-demo: setup build ## a mesh in namespaces on this machine, and what it does
+demo: setup build ## a small world in namespaces: homes with only IPv4 get IPv6, a gateway dies; and what was seen
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/demo
 
 sim: ## a few hundred simulated networks through storms of faults; a failing seed is printed as one command

@@ -11,8 +11,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
 
-func TestR7_Demo(t *testing.T) {
+func TestR7_Z4_Demo(t *testing.T) {
 	var out bytes.Buffer
-	demo(t, config{Nodes: 10, Refresh: 30 * time.Second, Out: &out})
+	demo(t, config{Others: 5, Refresh: 30 * time.Second, Out: &out})
 	t.Logf("\n%s", out.String())
 }

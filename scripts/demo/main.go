@@ -1,10 +1,10 @@
-// Command demo brings up a mesh in network namespaces on this machine: a
-// registry, nodes whose underlay lets only neighbours in a ring talk, tunnels,
-// routes over relays; kills a relay; and shows what was seen. It needs root and
-// leaves nothing behind.
+// Command demo builds a small world in network namespaces on this machine: an
+// Internet with two providers, web servers, gateways, and homes that have only
+// IPv4 behind a NAT; a mesh over it that gives them IPv6. A gateway dies; and
+// what was seen is shown. It needs root and leaves nothing behind.
 //
 //	make demo
-//	RE6ST_BIN=bin go run ./scripts/demo -nodes 10 -hold
+//	RE6ST_BIN=bin go run ./scripts/demo -hold
 package main
 
 import (
@@ -20,20 +20,20 @@ import (
 )
 
 func main() {
-	nodes := flag.Int("nodes", 6, "how many nodes")
+	others := flag.Int("others", 5, "how many nodes beside two gateways, the registry's and two homes")
 	refresh := flag.Duration("refresh", 30*time.Second, "time between turns of rotation")
-	hold := flag.Bool("hold", false, "keep the mesh until a signal comes, to look around in it")
+	hold := flag.Bool("hold", false, "keep the world until a signal comes, to look around in it")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: demo [-nodes N] [-refresh DURATION] [-hold]")
+		fmt.Fprintln(os.Stderr, "usage: demo [-others N] [-refresh DURATION] [-hold]")
 		flag.PrintDefaults()
 	}
 	os.Exit(lab.Main(func() int {
 		flag.Parse()
-		if flag.NArg() > 0 || *nodes < 4 || *nodes > 100 {
+		if flag.NArg() > 0 || *others < 0 || *others > 100 {
 			flag.Usage()
 			return 2
 		}
-		c := config{Nodes: *nodes, Refresh: *refresh, Out: os.Stdout}
+		c := config{Others: *others, Refresh: *refresh, Out: os.Stdout}
 		if *hold {
 			c.Hold = untilSignal
 		}
@@ -46,12 +46,12 @@ func main() {
 	}))
 }
 
-func untilSignal(w io.Writer, m *lab.Mesh) {
-	fmt.Fprintln(w, "\nTo look around, in another shell:")
-	for _, n := range m.Nodes {
-		fmt.Fprintf(w, "  nsenter -t %d -a %s status --state %s\n", n.Host.PID, n.Binary, n.State)
+func untilSignal(out io.Writer, w *lab.World) {
+	fmt.Fprintln(out, "\nTo look around, in another shell:")
+	for _, n := range w.Nodes {
+		fmt.Fprintf(out, "  nsenter -t %d -a %s status --state %s\n", n.Host.PID, n.Binary, n.State)
 	}
-	fmt.Fprintln(w, "Ctrl-C ends it.")
+	fmt.Fprintln(out, "Ctrl-C ends it.")
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
 	<-c
