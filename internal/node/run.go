@@ -53,6 +53,8 @@ type daemon struct {
 	lanPlan   lanPlan
 	ways      ways
 	edge      edge
+	signpost  *signpost
+	tracer    *tracer
 	gateway   *gateway.Gateway // nil: none
 	dns       *nameService     // nil: none
 
@@ -94,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 		{"edge", d.keepEdge},
 		{"LANs", d.serveLANs},
 		{"peer cache", d.keepPeers},
-		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views()) }},
+		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views(), d.questions()) }},
 		{"readiness", d.announceReady},
 	}))
 }
@@ -125,7 +127,9 @@ func (d *daemon) build() (undo func(), err error) {
 	d.makeClaims()
 	d.makeDocuments()
 	d.makeRouting()
+	d.makeSignpost()
 	d.makeTunnels()
+	d.makeTracer()
 	d.makeDirectory()
 	if err := d.makeGateway(); err != nil {
 		return undo, err
@@ -264,7 +268,7 @@ func (d *daemon) makeRouting() {
 func (d *daemon) makeTunnels() {
 	d.agent = agent.New(agent.Config{
 		Authority: d.member.authority, Certificate: d.member.certificate, Self: d.member.self,
-		Backend: d.backend, Routing: d.routing, Documents: accepter{d.documents}, Certificates: d.keeper,
+		Backend: d.backend, Routing: d.routing, Documents: accepter{d.documents}, Certificates: d.keeper, NextHop: d.signpost.nextHop,
 		Port: d.options.Port, Mark: kernel.DefaultMark,
 		Alias:      func(peer string) string { return kernel.Alias(d.instance, peer) },
 		Parameters: d.tunnelParameters(d.documents.newest.Parameters),

@@ -76,7 +76,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		func(ctx context.Context) error { return r.installed.Watch(ctx, o.Log) },
 		r.speaker.Run,
 		newLinks(r.host, r.speaker, o).run,
-		func(ctx context.Context) error { return status.Serve(ctx, listener, r.views()) },
+		func(ctx context.Context) error { return status.Serve(ctx, listener, r.views(), nil) },
 	)
 }
 

@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -105,11 +107,28 @@ func protect(path string) error {
 // Documents are what a node answers, by name: the last part of the path.
 type Documents map[string]func() (any, error)
 
+// Questions are what takes arguments, or time, to answer; by name, as documents.
+// The context ends with the question.
+type Questions map[string]func(ctx context.Context, q url.Values) (any, error)
+
+// Refusal is an answer that is none: the question cannot be answered as it is.
+type Refusal struct{ Text string }
+
+func (r *Refusal) Error() string { return r.Text }
+
+// Bad makes a Refusal.
+func Bad(format string, args ...any) error { return &Refusal{fmt.Sprintf(format, args...)} }
+
 // Serve answers on l until ctx ends, and removes the socket.
-func Serve(ctx context.Context, l net.Listener, documents Documents) error {
+func Serve(ctx context.Context, l net.Listener, documents Documents, questions Questions) error {
 	mux := http.NewServeMux()
 	for name, get := range documents {
 		mux.HandleFunc("GET /v1/"+name, func(w http.ResponseWriter, _ *http.Request) { answer(w, get) })
+	}
+	for name, ask := range questions {
+		mux.HandleFunc("GET /v1/"+name, func(w http.ResponseWriter, r *http.Request) {
+			answer(w, func() (any, error) { return ask(r.Context(), r.URL.Query()) })
+		})
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	done := make(chan struct{})
@@ -130,6 +149,10 @@ func Serve(ctx context.Context, l net.Listener, documents Documents) error {
 
 func answer(w http.ResponseWriter, get func() (any, error)) {
 	doc, err := get()
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		http.Error(w, refusal.Text, http.StatusUnprocessableEntity)
+		return
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
@@ -142,7 +165,7 @@ func answer(w http.ResponseWriter, get func() (any, error)) {
 var ErrNotRunning = errors.New("no daemon is running for this state directory")
 
 // Get asks the daemon of a state directory for a document and decodes it into
-// out. It answers ErrNotRunning where there is no daemon, and an error that
+// out; the name of a question has its query appended, "name?key=value". It answers ErrNotRunning where there is no daemon, and an error that
 // is os.ErrPermission where the caller may not ask.
 func Get(ctx context.Context, stateDir, name string, out any) error {
 	path, err := SocketPath(stateDir)
@@ -177,6 +200,9 @@ func decode(response *http.Response, out any) error {
 	body := io.LimitReader(response.Body, maxDocumentBytes)
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(body, 1<<10))
+		if response.StatusCode == http.StatusUnprocessableEntity {
+			return &Refusal{strings.TrimSpace(string(text))}
+		}
 		return fmt.Errorf("the daemon answers %s: %s", response.Status, text)
 	}
 	if err := json.NewDecoder(body).Decode(out); err != nil {

@@ -53,7 +53,7 @@ func serve(t *testing.T, state string, documents Documents) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, documents) }()
+	go func() { done <- Serve(ctx, l, documents, nil) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
