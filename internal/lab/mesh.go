@@ -20,6 +20,8 @@ type MeshConfig struct {
 	Refresh time.Duration
 	// Family of node i's underlay; nil: dual stack.
 	Family func(i int) Family
+	// Weather of node i's cable, in both directions; nil: none.
+	Weather func(i int) Weather
 	// May nodes i and j talk over the underlay; nil: all may. All reach the
 	// registry.
 	Talk func(i, j int) bool
@@ -74,7 +76,7 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 			f = c.Family(i)
 		}
 		h := l.Host(fmt.Sprintf("n%02d", i))
-		m.Nodes = append(m.Nodes, l.Node(h, m.Net.Attach(h, f), "otter-"+h.Name, flags...))
+		m.Nodes = append(m.Nodes, l.Node(h, m.place(c, i, h, f), "otter-"+h.Name, flags...))
 	}
 	if c.RegistryNode {
 		m.Nodes = append(m.Nodes, l.Node(place.Host, place, "otter-hub", flags...))
@@ -86,6 +88,16 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 	m.Registry.Serve()
 	m.join(m.Nodes, c.Token)
 	return m
+}
+
+func (m *Mesh) place(c MeshConfig, i int, h *Host, f Family) *Port {
+	if c.Weather == nil {
+		return m.Net.Attach(h, f)
+	}
+	return m.Net.attach(h, f, func() *Link {
+		r := h.Lab.Relay(h, m.Net.Router, c.Weather(i), uint64(i), "", "to-"+h.Name)
+		return &Link{A: r.A, B: r.B}
+	})
 }
 
 func (m *Mesh) hosts() []*Host {
