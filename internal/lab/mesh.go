@@ -18,6 +18,7 @@ type MeshConfig struct {
 	Backend string // "": as RE6ST_WG says, else userspace
 	Tunnels int    // 0: the network's parameter
 	Refresh time.Duration
+	Prefix  string // of the network; "": Network
 	// Family of node i's underlay; nil: dual stack.
 	Family func(i int) Family
 	// Weather of node i's cable, in both directions; nil: none.
@@ -82,7 +83,10 @@ func (l *Lab) Mesh(c MeshConfig) *Mesh {
 		m.Nodes = append(m.Nodes, l.Node(place.Host, place, "otter-hub", flags...))
 	}
 	m.restrict(c.Talk)
-	m.Registry = l.RegistryWith(place.Host, Network, c.Init, place.V6, place.V4)
+	if c.Prefix == "" {
+		c.Prefix = Network
+	}
+	m.Registry = l.RegistryWith(place.Host, c.Prefix, c.Init, place.V6, place.V4)
 	m.before = l.Census(m.hosts()...)
 	m.Started = time.Now()
 	m.Registry.Serve()
