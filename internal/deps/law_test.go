@@ -26,6 +26,7 @@ pure internal/origin: addressing internal/identity
 pure internal/liveness: addressing
 pure internal/border:
 pure internal/names: addressing
+pure internal/nat64: addressing
 
 # Edges of the node: one kind of I/O each.
 internal/durable:
