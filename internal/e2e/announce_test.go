@@ -165,6 +165,34 @@ func wantIgnored(t *testing.T, m *lab.Mesh, evil *lab.Node) {
 			t.Errorf("the kernel of %s has a route to %s", n.Name, unlisted)
 		}
 	}
+	// Nor what a node announces that nobody knows; and it is told whose doing it is.
+	packet = announcement("2001:0db8:0042:fffe", unlisted)
+	m.Lab.Await("a neighbour to blame "+evil.Name, 20*time.Second, func() error {
+		var said []string
+		for _, tunnel := range up {
+			if err := evil.Host.Inject(tunnel.Interface, packet); err != nil {
+				return err
+			}
+		}
+		for _, n := range others {
+			s, err := n.Status()
+			if err != nil {
+				return err
+			}
+			for _, h := range s.Health {
+				said = append(said, h.Code+": "+h.Text)
+				if h.Code == "unproved-route" && strings.HasPrefix(h.Text, evil.Name+" announces "+unlisted) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("they say %q", said)
+	})
+	for _, n := range others {
+		if got, err := owners(n, unlisted); err != nil || len(got) != 0 {
+			t.Errorf("%s has a route to %s by %v, %v", n.Name, unlisted, got, err)
+		}
+	}
 }
 
 // announcement is a Babel packet of the router for some /48 (RFC 8966, sections 4.2,
