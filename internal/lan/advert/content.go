@@ -21,6 +21,7 @@ const (
 	maxAnnounced = 8
 	maxServers   = 3
 	maxLeaving   = 8
+	maxDomain    = 230 // longer ones do not fit an option that the library can write
 	minMTU       = 1280 // RFC 8200, section 5
 )
 
@@ -90,7 +91,7 @@ func (m Mesh) offers(isAlone bool) []Offer {
 	for _, a := range servers {
 		all = append(all, Offer{Kind: DNS, Addr: a})
 	}
-	if m.Domain != "" && len(servers) > 0 {
+	if m.Domain != "" && len(m.Domain) <= maxDomain && len(servers) > 0 {
 		all = append(all, Offer{Kind: Search, Domain: m.Domain})
 	}
 	if m.NAT64.IsValid() {
