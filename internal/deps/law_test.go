@@ -46,6 +46,7 @@ pure internal/lan/advert:
 pure internal/lan/lease: internal/lan/advert
 internal/lan: internal/lan/{advert,lease} internal/kernel
 internal/names/server: internal/names
+internal/nat64/tun: internal/nat64
 internal/config:
 internal/trace:
 internal/status:
@@ -59,7 +60,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,trace,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?
