@@ -30,6 +30,7 @@ func (g *gatewayFlags) bind(f *pflag.FlagSet, o *node.Options) {
 	f.StringArrayVar(&g.checks, "gateway-check", nil, "`ADDR` on the Internet that must answer echo requests for the gateway to offer a way out; repeatable: one of a family is enough")
 	f.StringArrayVar(&g.admit, "gateway-admit", nil, "announced `PREFIX` from which packets may leave, all or none; repeatable (default all)")
 	f.StringVar(&o.NAT64, "nat64", o.NAT64, "translate to IPv4 for machines that have only IPv6: off, on (64:ff9b::/96) or a PREFIX")
+	f.TextVar(&o.NAT64Pool, "nat64-pool", o.NAT64Pool, "private IPv4 `PREFIX` of this host alone, from which translated sources get their addresses (default 240.64.0.0/16)")
 	f.BoolVar(&o.NoTransit, "no-transit", o.NoTransit, "carry no packets of others: this node stays reachable, and no path leads through it")
 }
 
@@ -71,6 +72,9 @@ func printGateway(w io.Writer, g *status.Gateway) {
 			via = f.NextHop + " on " + via
 		}
 		fmt.Fprintf(w, "gateway %s\t%s by %s, inbound %s (%s)\n", f.Family, f.Way, via, g.Inbound, state)
+	}
+	if n := g.NAT64; n != nil {
+		fmt.Fprintf(w, "gateway NAT64\t%s, %d sources, %d packets translated\n", n.Prefix, n.Mappings, n.Packets["translated"])
 	}
 	for _, why := range slices.Sorted(maps.Keys(g.Dropped)) {
 		if n := g.Dropped[why]; n > 0 {

@@ -30,6 +30,7 @@ type Config struct {
 	IPv6     Way
 	IPv4     Way // Masquerade or Off
 	NAT64    netip.Prefix
+	Pool     netip.Prefix // IPv4 sources of NAT64, masqueraded as those of the mesh are
 	// Uplink is the interface to the Internet; empty: that of the default route,
 	// for each family.
 	Uplink string
@@ -90,7 +91,7 @@ func (c Config) missing(have Capabilities) (v4, v6 string) {
 		why := "the kernel has no connection tracking, without which it cannot tell answers from the rest (--gateway-inbound all needs none): " + have.Conntrack.Error()
 		v4, v6 = why, why
 	}
-	if have.NAT4 != nil && c.IPv4 == Masquerade {
+	if have.NAT4 != nil && c.masquerades4() {
 		v4 = "the kernel cannot masquerade IPv4: " + have.NAT4.Error()
 	}
 	if have.NAT6 != nil && c.IPv6 == Masquerade {
@@ -98,6 +99,9 @@ func (c Config) missing(have Capabilities) (v4, v6 string) {
 	}
 	return v4, v6
 }
+
+// masquerades4: NAT64 has no other way out than the uplink's address.
+func (c Config) masquerades4() bool { return c.IPv4 == Masquerade || c.Pool.IsValid() }
 
 func (c Config) check() error {
 	switch {

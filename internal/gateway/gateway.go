@@ -365,12 +365,15 @@ func (g *Gateway) refresh(now time.Time, admitted []netip.Prefix) {
 	}
 	c := g.config
 	mesh := slices.Concat(c.Networks, admitted)
+	if c.Pool.IsValid() {
+		mesh = append(mesh, c.Pool)
+	}
 	slices.SortFunc(mesh, netip.Prefix.Compare)
 	uplinks := g.sight.uplinks(c.Uplink)
 	local, wide := g.sight.local(mesh, uplinks)
 	g.wants = content{
 		mesh: slices.Compact(mesh), local: local, uplinks: uplinks, others: g.sight.others(c.Instance), letIn: c.LetIn,
-		masq4: c.IPv4 == Masquerade && g.can.NAT4 == nil, masq6: c.IPv6 == Masquerade && g.can.NAT6 == nil, mss: g.can.MSS == nil,
+		masq4: c.masquerades4() && g.can.NAT4 == nil, masq6: c.IPv6 == Masquerade && g.can.NAT6 == nil, mss: g.can.MSS == nil,
 	}
 	g.setWide(wide)
 	isDue := g.nextPut.IsZero() || !now.Before(g.nextPut)

@@ -101,6 +101,16 @@ func (b *beside) isBeside(r kernel.Route) bool {
 		!slices.ContainsFunc(b.networks, func(n netip.Prefix) bool { return n.Contains(r.Dst.Addr()) })
 }
 
+// mesh is the network's first prefix of IPv6.
+func (b *beside) mesh() netip.Prefix {
+	for _, n := range b.networks {
+		if n.Addr().Is6() {
+			return n
+		}
+	}
+	return netip.Prefix{}
+}
+
 // list is sorted.
 func (b *beside) list() []netip.Prefix {
 	b.mu.Lock()

@@ -87,6 +87,9 @@ func (d *daemon) nat64Prefix() netip.Prefix {
 	if err != nil || !d.options.Gateway.On {
 		return netip.Prefix{}
 	}
+	if own := d.member.document.Parameters.NAT64; d.options.NAT64 == "on" && own.IsValid() {
+		return own
+	}
 	return p
 }
 
@@ -133,7 +136,7 @@ func (d *daemon) makeGateway() error {
 	}
 	d.gateway, err = gateway.New(gateway.Config{
 		Instance: d.instance, Networks: d.networks,
-		IPv6: o.way6(d.networks), IPv4: gateway.Way(o.IPv4), NAT64: d.nat64Prefix(),
+		IPv6: o.way6(d.networks), IPv4: gateway.Way(o.IPv4), NAT64: d.nat64Prefix(), Pool: d.nat64PoolInUse(),
 		Uplink: o.Uplink, LetIn: o.Inbound == "all", Checks: o.Checks, Mark: kernel.DefaultMark,
 		Originate: d.originateDefault, Open: d.installed.SetGateway, Uplinks: d.uplinksChanged, Log: d.log,
 	})
@@ -240,7 +243,7 @@ func (d *daemon) viewGateway() *status.Gateway {
 	if doc.Translated, err = d.viewTranslation(); err != nil {
 		doc.Translation = err.Error()
 	}
-	doc.OnLink = s.Wide
+	doc.OnLink, doc.NAT64 = s.Wide, d.viewNAT64()
 	return doc
 }
 

@@ -65,7 +65,23 @@ func (f fib) Apply(changes []kernel.RouteChange) []error {
 			r.PrefSrc = f.from4
 		}
 	}
-	f.beside.note(changes)
 	f.ways.note(changes)
-	return f.host.Apply(changes)
+	n := len(changes)
+	changes = append(changes[:n:n], f.forSelf(changes)...)
+	f.beside.note(changes)
+	return f.host.Apply(changes)[:n]
+}
+
+// forSelf are routes for this host's own packets to what is announced for sources
+// of the mesh alone, NAT64's prefix: an unbound socket has no source yet, so that
+// the kernel would not see such a route, and take the host's default.
+func (f fib) forSelf(changes []kernel.RouteChange) []kernel.RouteChange {
+	var all []kernel.RouteChange
+	for _, c := range changes {
+		if c.Route.Dst.Bits() > 0 && c.Route.Src.IsValid() && c.Route.Src == f.beside.mesh() {
+			c.Route.Src = netip.Prefix{}
+			all = append(all, c)
+		}
+	}
+	return all
 }

@@ -25,6 +25,7 @@ type Options struct {
 	LANs             []string // IFACE or IFACE=PREFIX
 	Gateway          GatewayOptions
 	NAT64            string // off, on or a prefix
+	NAT64Pool        netip.Prefix
 	Names            NamesOptions
 	NoTransit        bool     // carry no packets of others
 	LANsIPv4         []string // IFACE or IFACE=SUBNET

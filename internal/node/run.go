@@ -57,6 +57,7 @@ type daemon struct {
 	tracer    *tracer
 	gateway   *gateway.Gateway // nil: none
 	dns       *nameService     // nil: none
+	nat64     *nat64Service    // nil: none
 
 	translation translation
 
@@ -84,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 	return portHint(runTasks(ctx, d.log, []task{
 		{"kernel", func(ctx context.Context) error { return d.installed.Watch(ctx, d.log) }},
 		{"tunnels", d.agent.Run},
+		{"NAT64", d.runNAT64},
 		{"gateway", d.runGateway},
 		{"routing", d.speaker.Run},
 		{"certificates", d.keepCertificates},
@@ -117,7 +119,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openEdge, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err

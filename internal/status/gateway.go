@@ -11,6 +11,15 @@ type Gateway struct {
 	OnLink      string            `json:"on_link,omitempty"`     // the mesh's prefix on the uplink's own link
 	Translation string            `json:"translation,omitempty"` // what is wrong with it
 	Translated  *Translation      `json:"prefix_translation,omitempty"`
+	NAT64       *NAT64            `json:"nat64,omitempty"`
+}
+
+// NAT64 is the translation to IPv4 (RFC 6146) of a gateway.
+type NAT64 struct {
+	Prefix   string            `json:"prefix"`
+	Pool     string            `json:"pool"`     // IPv4 addresses for sources, of this host alone
+	Mappings int               `json:"mappings"` // sources that have one
+	Packets  map[string]uint64 `json:"packets"`  // by what became of them
 }
 
 // Translation is one prefix that stands for another outside (RFC 6296).
