@@ -39,6 +39,7 @@ type Config struct {
 	Log   *slog.Logger
 
 	listen func(babel.InterfaceConfig) (socket, error)
+	alarm  func() alarm
 }
 
 // Speaker drives one engine.
@@ -75,7 +76,10 @@ const (
 // New makes a speaker without interfaces. Nothing happens before Run.
 func New(config Config) *Speaker {
 	if config.listen == nil {
-		config.listen = listen
+		config.listen, config.alarm = listen, newAlarm
+	}
+	if config.alarm == nil {
+		config.alarm = newGoAlarm
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -110,15 +114,15 @@ func (s *Speaker) Run(ctx context.Context) error {
 		return errRunning
 	}
 	defer s.end()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	alarm := s.config.alarm()
+	defer alarm.stop()
 	done := ctx.Done()
 	var drained <-chan time.Time
 	for {
 		if err := s.step(); err != nil {
 			return err
 		}
-		s.arm(timer)
+		alarm.set(s.engine.Deadline())
 		select {
 		case <-s.more():
 		case <-done:
@@ -128,7 +132,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		case <-s.poke:
 		case d := <-s.inbox:
 			s.receive(d)
-		case <-timer.C:
+		case <-alarm.rings():
 		}
 	}
 }
@@ -222,15 +226,6 @@ func (s *Speaker) step() error {
 		s.engine.Advance(now)
 	}
 	return s.carryOut()
-}
-
-func (s *Speaker) arm(timer *time.Timer) {
-	at := s.engine.Deadline()
-	if at.IsZero() {
-		timer.Stop()
-		return
-	}
-	timer.Reset(time.Until(at))
 }
 
 // end leaves nothing behind: sockets closed, readers gone, callers released.
