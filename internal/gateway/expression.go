@@ -127,3 +127,9 @@ func drop() []expr.Any   { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDro
 func jump(c *nftables.Chain) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.Name}}
 }
+
+// reject says that it is policy (NFT_REJECT_ICMPX_ADMIN_PROHIBITED), for either family.
+func reject() []expr.Any {
+	const adminProhibited = 3
+	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: adminProhibited}}
+}

@@ -1,9 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -40,25 +40,18 @@ type Gateway struct {
 	status   Status
 
 	// Owned by the loop.
-	machine   *border.Machine
-	can       Capabilities
-	sight     sight
-	isSeen    bool
-	nextLook  time.Time
-	lanes     [2]lane
-	wants     content
-	has       content
-	isPut     bool
-	text      string // inventory of what was put
-	nextPut   time.Time
-	nextCheck time.Time
-	lastCheck time.Time
-	repairs   int
-	trouble   string // why the table, or the uplinks' owner, is not ready
-	told      [2]string
-	isTold    bool
-	open      [2]bool
-	isOpened  bool
+	machine  *border.Machine
+	can      Capabilities
+	sight    sight
+	isSeen   bool
+	nextLook time.Time
+	lanes    [2]lane
+	keeper   keeper
+	trouble  string // why the uplinks' owner is not ready
+	told     [2]string
+	isTold   bool
+	open     [2]bool
+	isOpened bool
 }
 
 // lane is one family's way out.
@@ -85,7 +78,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	c.Checks = c.Checks[:min(len(c.Checks), targetsMax)]
-	g := &Gateway{config: c, log: c.Log, poke: make(chan struct{}, 1)}
+	g := &Gateway{config: c, log: c.Log, poke: make(chan struct{}, 1), keeper: keeper{instance: c.Instance, log: c.Log}}
 	g.machine = border.New(border.Config{
 		Networks: c.Networks, NAT64: c.NAT64,
 		IPv6: c.IPv6 != Off && c.has(border.IPv6), IPv4: c.IPv4 != Off && c.has(border.IPv4),
@@ -135,11 +128,11 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		err = errors.Join(err, g.end())
 	}()
 	watchers.Go(func() {
-		g.again(own, func() error { return watchNetwork(own, func() { g.change(func() { g.dirty = true }) }) })
+		again(own, g.log, func() error { return watchNetwork(own, func() { g.change(func() { g.dirty = true }) }) })
 	})
 	if g.can.Tables == nil {
 		watchers.Go(func() {
-			g.again(own, func() error { return watchTables(own, func() { g.change(func() { g.foreign = true }) }) })
+			again(own, g.log, func() error { return watchTables(own, func() { g.change(func() { g.foreign = true }) }) })
 		})
 	}
 	timer := time.NewTimer(0)
@@ -158,10 +151,10 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 }
 
 // again runs a watcher until ctx ends.
-func (g *Gateway) again(ctx context.Context, watch func() error) {
+func again(ctx context.Context, log *slog.Logger, watch func() error) {
 	for ctx.Err() == nil {
 		if err := watch(); err != nil {
-			g.log.Debug("watching for the gateway; beginning anew", "err", err)
+			log.Debug("watching for the gateway; beginning anew", "err", err)
 			wait(ctx, retryPause)
 		}
 	}
@@ -190,8 +183,8 @@ func (g *Gateway) step(now time.Time) {
 	if isDirty || !g.isSeen || !now.Before(g.nextLook) {
 		g.look(now)
 	}
-	if isForeign && g.nextCheck.IsZero() {
-		g.nextCheck = later(now, g.lastCheck.Add(checkPause))
+	if isForeign {
+		g.keeper.heed(now)
 	}
 	g.refresh(now, admitted)
 	g.machine.Admit(admitted)
@@ -203,13 +196,6 @@ func (g *Gateway) step(now time.Time) {
 	g.machine.Advance(now)
 	g.carryOut()
 	g.show()
-}
-
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }
 
 func (g *Gateway) heard(now time.Time, a answer) {
@@ -309,7 +295,7 @@ func (g *Gateway) judged(now time.Time, f border.Family) border.Upstream {
 	u := l.upstream
 	u.Missing = l.missing
 	if u.Missing == "" {
-		u.Missing = g.trouble
+		u.Missing = cmp.Or(g.keeper.trouble, g.trouble)
 	}
 	u.Neighbour = l.neighbour.Sign(now)
 	if l.isLink {
@@ -332,8 +318,7 @@ func (g *Gateway) deadline(now time.Time) time.Time {
 		}
 	}
 	sooner(g.machine.Deadline())
-	sooner(g.nextPut)
-	sooner(g.nextCheck)
+	sooner(g.keeper.deadline())
 	for f := range g.lanes {
 		l := &g.lanes[f]
 		if l.echoer == nil {
@@ -371,58 +356,13 @@ func (g *Gateway) refresh(now time.Time, admitted []netip.Prefix) {
 	slices.SortFunc(mesh, netip.Prefix.Compare)
 	uplinks := g.sight.uplinks(c.Uplink)
 	local, wide := g.sight.local(mesh, uplinks)
-	g.wants = content{
+	wants := content{
 		mesh: slices.Compact(mesh), local: local, uplinks: uplinks, others: g.sight.others(c.Instance), letIn: c.LetIn,
 		masq4: c.masquerades4() && g.can.NAT4 == nil, masq6: c.IPv6 == Masquerade && g.can.NAT6 == nil, mss: g.can.MSS == nil,
 	}
 	g.setWide(wide)
-	isDue := g.nextPut.IsZero() || !now.Before(g.nextPut)
-	switch {
-	case !g.isPut || !g.wants.equal(g.has):
-		if isDue {
-			g.put(now)
-		}
-	case !g.nextCheck.IsZero() && !now.Before(g.nextCheck):
-		g.checkTable(now)
-	}
+	g.keeper.keep(now, wants)
 	g.tellUplinks()
-}
-
-func (g *Gateway) put(now time.Time) {
-	g.nextPut = time.Time{}
-	err := put(g.config.Instance, g.wants)
-	text := ""
-	if err == nil {
-		text, err = inventory(g.config.Instance)
-	}
-	if err != nil {
-		g.isPut, g.nextPut = false, now.Add(retryPause)
-		g.setTrouble(fmt.Sprintf("nftables table %s: %v", tableName(g.config.Instance), err))
-		return
-	}
-	g.has, g.isPut, g.text = g.wants, true, text
-	g.nextCheck = time.Time{}
-	g.setTrouble("")
-}
-
-// checkTable puts the table back where another changed it.
-func (g *Gateway) checkTable(now time.Time) {
-	g.nextCheck, g.lastCheck = time.Time{}, now
-	text, err := inventory(g.config.Instance)
-	if err != nil {
-		g.nextCheck = now.Add(checkPause)
-		return
-	}
-	if text == g.text {
-		return
-	}
-	level := slog.LevelDebug
-	if g.repairs == 0 {
-		level = slog.LevelWarn
-	}
-	g.repairs++
-	g.log.Log(context.Background(), level, "another program changed our nftables table, put it back (further cases at debug level)", "table", tableName(g.config.Instance))
-	g.put(now)
 }
 
 func (g *Gateway) setTrouble(why string) {
@@ -449,9 +389,7 @@ func (g *Gateway) tellUplinks() {
 		return
 	}
 	g.told, g.isTold = now, true
-	if g.isPut {
-		g.setTrouble("")
-	}
+	g.setTrouble("")
 }
 
 // carryOut does what the machine decided: first the guards, so that packets find

@@ -52,7 +52,7 @@ func (g *Gateway) show() {
 	all := g.families()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.status.Families, g.status.Repairs = all, g.repairs
+	g.status.Families, g.status.Repairs = all, g.keeper.repairs
 }
 
 func (g *Gateway) setWide(wide string) {

@@ -21,11 +21,12 @@ type content struct {
 	masq4   bool
 	masq6   bool
 	mss     bool
+	bar     bool // nothing else: no packet from tunnel to tunnel
 }
 
 func (c content) equal(o content) bool {
 	return slices.Equal(c.mesh, o.mesh) && slices.Equal(c.local, o.local) && slices.Equal(c.uplinks, o.uplinks) &&
-		slices.Equal(c.others, o.others) && c.letIn == o.letIn && c.masq4 == o.masq4 && c.masq6 == o.masq6 && c.mss == o.mss
+		slices.Equal(c.others, o.others) && c.letIn == o.letIn && c.masq4 == o.masq4 && c.masq6 == o.masq6 && c.mss == o.mss && c.bar == o.bar
 }
 
 // What our rules count, by the comment of the rule.
@@ -33,6 +34,7 @@ const (
 	countForeign = "source is not of the mesh"
 	countSpoofed = "from outside with a source of the mesh"
 	countInbound = "from outside, not asked for"
+	countTransit = "in transit, which this node does not carry"
 )
 
 // tableName is the instance's.
@@ -124,6 +126,10 @@ func (b *builder) hook(name string, kind nftables.ChainType, hook *nftables.Chai
 // filter makes the chains that decide what passes. "accept" ends our table
 // alone: the operator's own tables are asked as well.
 func (b *builder) filter(c content) {
+	if c.bar {
+		b.bar()
+		return
+	}
 	inside := b.chain("inside") // from outside, to the mesh
 	in := b.chain("in")         // from an uplink
 	out := b.chain("out")       // from a tunnel of ours
@@ -161,6 +167,14 @@ func (b *builder) filter(c content) {
 		}
 	})
 	b.rule(inside, countInbound, count(), drop())
+}
+
+// bar answers what others send through this node although it announces no way.
+func (b *builder) bar() {
+	forward := b.hook("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
+	b.rule(forward, "", b.in("others"), accept())
+	b.rule(forward, "", b.out("others"), accept())
+	b.rule(forward, countTransit, tunnelIn(), tunnelOut(), count(), reject())
 }
 
 func (b *builder) mss() {
