@@ -41,15 +41,17 @@ func Barrier(ctx context.Context, instance string, log *slog.Logger) error {
 		case <-timer.C:
 		}
 		now := time.Now()
+		next := now.Add(lookInterval)
 		// Links come and go with each tunnel: not one look for each event.
-		if now.Sub(lastLook) >= checkPause {
+		if due := lastLook.Add(checkPause); now.Before(due) {
+			next = due
+		} else {
 			lastLook = now
 			if seen, err := look(); err == nil {
 				wants.others = seen.others(instance)
 			}
 		}
 		k.keep(now, wants)
-		next := now.Add(lookInterval)
 		if at := k.deadline(); !at.IsZero() && at.Before(next) {
 			next = at
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -34,19 +35,7 @@ type echoer struct {
 // openEchoer calls answered, from a goroutine of its own, with the address of
 // each answer.
 func openEchoer(f border.Family, iface string, mark uint32, answered func(netip.Addr)) (*echoer, error) {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failure error
-		err := c.Control(func(fd uintptr) {
-			failure = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, iface)
-			if failure == nil {
-				failure = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
-			}
-		})
-		if err == nil {
-			err = failure
-		}
-		return err
-	}}
+	config := net.ListenConfig{Control: boundTo(iface, mark)}
 	network := "ip4:icmp"
 	if f == border.IPv6 {
 		network = "ip6:ipv6-icmp"
@@ -68,6 +57,24 @@ func openEchoer(f border.Family, iface string, mark uint32, answered func(netip.
 	}
 	go e.read(answered)
 	return e, nil
+}
+
+// boundTo binds a socket to an interface and, unless mark is 0, marks what it
+// sends.
+func boundTo(iface string, mark uint32) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var failure error
+		err := c.Control(func(fd uintptr) {
+			failure = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			if failure == nil {
+				failure = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, iface)
+			}
+			if failure == nil && mark != 0 {
+				failure = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+			}
+		})
+		return errors.Join(err, failure)
+	}
 }
 
 func (e *echoer) close() {
