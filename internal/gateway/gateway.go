@@ -33,6 +33,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	admitted []netip.Prefix
+	blocked  [2]string // why the host does not forward, by family
 	answers  []answer
 	dirty    bool // look again
 	foreign  bool // another changed nftables
@@ -97,6 +98,12 @@ func (g *Gateway) Admit(prefixes []netip.Prefix) {
 // Reopen says that what Config.Uplinks prepared is no longer in place: it is
 // called again, and the way is closed as long as it fails.
 func (g *Gateway) Reopen() { g.change(func() { g.untold = true }) }
+
+// SetBlocked says that the host does not forward what it should, and why; empty:
+// it does.
+func (g *Gateway) SetBlocked(v4, v6 string) {
+	g.change(func() { g.blocked = [2]string{border.IPv4: v4, border.IPv6: v6} })
+}
 
 func (g *Gateway) change(f func()) {
 	g.mu.Lock()
@@ -172,7 +179,7 @@ func wait(ctx context.Context, d time.Duration) {
 // step does all that is due.
 func (g *Gateway) step(now time.Time) {
 	g.mu.Lock()
-	answers, admitted, isDirty, isForeign := g.answers, g.admitted, g.dirty, g.foreign
+	answers, admitted, blocked, isDirty, isForeign := g.answers, g.admitted, g.blocked, g.dirty, g.foreign
 	g.answers, g.dirty, g.foreign = nil, false, false
 	g.isTold = g.isTold && !g.untold
 	g.untold = false
@@ -190,7 +197,9 @@ func (g *Gateway) step(now time.Time) {
 	g.machine.Admit(admitted)
 	for f := range g.lanes {
 		g.ask(now, border.Family(f))
-		isWell, why := border.Judge(g.judged(now, border.Family(f)))
+		u := g.judged(now, border.Family(f))
+		u.Missing = cmp.Or(u.Missing, blocked[f])
+		isWell, why := border.Judge(u)
 		g.machine.Report(now, border.Family(f), isWell, why)
 	}
 	g.machine.Advance(now)

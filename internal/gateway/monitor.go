@@ -3,9 +3,16 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/nftables"
 )
+
+// WatchRules calls changed after each transaction of nftables, whoever's, until
+// ctx ends.
+func WatchRules(ctx context.Context, log *slog.Logger, changed func()) {
+	again(ctx, log, func() error { return watchTables(ctx, changed) })
+}
 
 // watchTables calls changed after each transaction of nftables, ours among them.
 func watchTables(ctx context.Context, changed func()) error {

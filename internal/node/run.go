@@ -60,6 +60,7 @@ type daemon struct {
 	nat64     *nat64Service    // nil: none
 
 	translation translation
+	transit     transit
 
 	addressesDue nudge // watchAddresses looks again
 }
@@ -90,6 +91,7 @@ func Run(ctx context.Context, o Options) error {
 		{"routing", d.speaker.Run},
 		{"certificates", d.keepCertificates},
 		{"announced prefixes", d.followAnnounced},
+		{"transit", d.watchTransit},
 		{"links", d.watchLinks},
 		{"traffic", d.watchTraffic},
 		{"addresses", d.watchAddresses},
@@ -254,6 +256,7 @@ func (d *daemon) makeRouting() {
 		Engine: babel.Config{
 			RouterID: babel.RouterID(d.member.self.RouterID), Seqno: d.state.loadSeqno(), Rand: newRand(),
 			Import: d.keeper.judge,
+			Export: d.export,
 		},
 		FIB: fib{d.host, d.member.self.Address, address4(d.member.self), d.beside, &d.ways}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,

@@ -73,7 +73,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 	if self.IPv4.IsValid() {
 		n.IPv4, n.IPv4Address = self.IPv4.String(), address4(self).String()
 	}
-	n.Health = slices.Concat(health(n, time.Now()), d.ipv4Health(), d.lanHealth(), d.edgeHealth(), d.namesHealth(), d.nat64Health())
+	n.Health = slices.Concat(health(n, time.Now()), d.ipv4Health(), d.transitHealth(), d.lanHealth(), d.edgeHealth(), d.namesHealth(), d.nat64Health())
 	n.Health = append(n.Health, d.keeper.health(peerNames(tunnels))...)
 	return n, nil
 }
