@@ -18,12 +18,14 @@ import (
 const asTranslator = "RE6ST_TEST_TRANSLATOR"
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(asTranslator); text != "" {
-		if err := beTranslator(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, be := range map[string]func(string) error{asTranslator: beTranslator, asSender: beSender} {
+		if text := os.Getenv(name); text != "" {
+			if err := be(text); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(lab.Main(m.Run))
 }

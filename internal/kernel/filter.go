@@ -47,7 +47,7 @@ func (f Filters) Attach(index int, ingress bool, fd int, name string) error {
 	if err != nil {
 		return err
 	}
-	if made || f.qdiscIsOurs(index) {
+	if made || f.host.qdiscIsOurs(index) {
 		name += ourQdisc
 	}
 	// Of filters with the same priority the newest runs first.
@@ -137,11 +137,13 @@ func (f Filters) remove(index int, ingress bool, wanted func(name string) bool) 
 	return names, errors.Join(failures...)
 }
 
-func (f Filters) qdiscIsOurs(index int) bool {
+// qdiscIsOurs says whether an instance, this or another, made it for its filters.
+// Whoever joins notes it down as well: the last one takes it away.
+func (h *Host) qdiscIsOurs(index int) bool {
 	for _, ingress := range []bool{true, false} {
-		found, _ := f.host.bpfFilters(index, hookOf(ingress)) // none found: not ours
+		found, _ := h.bpfFilters(index, hookOf(ingress)) // none found: not ours
 		for _, x := range found {
-			if strings.HasPrefix(x.Name, f.prefix()) && strings.HasSuffix(x.Name, ourQdisc) {
+			if strings.HasPrefix(x.Name, aliasPrefix) && strings.HasSuffix(x.Name, ourQdisc) {
 				return true
 			}
 		}
