@@ -67,7 +67,7 @@ func TestP18_AnnouncedPrefixes(t *testing.T) {
 	t.Parallel()
 	allowed := []string{"--announce", siteV6, "--announce", siteV4}
 	m := lab.New(t).Mesh(lab.MeshConfig{
-		Nodes: 4, Tunnels: 2, Refresh: 5 * time.Minute, Talk: ring(4),
+		Nodes: 4, Tunnels: 2, Refresh: 5 * time.Minute, Talk: ring(4), Init: []string{"--ipv4", "10.42.0.0/16"},
 		Token: func(i int) []string {
 			return [][]string{allowed, nil, allowed, {"--announce", unused}}[i]
 		},
