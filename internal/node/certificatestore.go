@@ -47,15 +47,18 @@ func (s certificateStore) load(now time.Time) (nodes []identity.Node) {
 	return nodes
 }
 
-// parse reads certificates until the end or the first byte that belongs to none;
-// damaged counts what is no valid certificate, and not what has merely ended.
+// parse reads what is valid; damaged counts what is not, and not what has merely
+// ended.
 func (s certificateStore) parse(data []byte, now time.Time) (nodes []identity.Node, damaged int) {
-	for len(bytes.TrimSpace(data)) > 0 && len(nodes)+damaged < certificatesKept {
+	// The decoder passes over blocks that it cannot read.
+	begun, read := bytes.Count(data, []byte("-----BEGIN ")), 0
+	for read < certificatesKept {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			return nodes, damaged + 1
+			break
 		}
 		data = rest
+		read++
 		n, err := s.authority.Node(block.Bytes, now)
 		switch {
 		case block.Type != "CERTIFICATE" || err != nil && !errors.Is(err, identity.ErrExpired):
@@ -63,6 +66,10 @@ func (s certificateStore) parse(data []byte, now time.Time) (nodes []identity.No
 		case err == nil:
 			nodes = append(nodes, n)
 		}
+	}
+	damaged += max(begun-read, 0)
+	if damaged == 0 && read == 0 && len(bytes.TrimSpace(data)) > 0 {
+		damaged = 1
 	}
 	return nodes, damaged
 }
