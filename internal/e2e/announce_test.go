@@ -98,22 +98,32 @@ func TestP18_AnnouncedPrefixes(t *testing.T) {
 	if got[0] == other.Name {
 		other, dead = dead, other
 	}
-	start := time.Now()
+	awaitOwner := func(what string, n *lab.Node) {
+		start := time.Now()
+		m.Lab.Await(what, 30*time.Second, func() error {
+			got, err := owners(far, siteV6)
+			if err == nil && !slices.Equal(got, []string{n.Name}) {
+				err = fmt.Errorf("%s reaches %s by %v", far.Name, siteV6, got)
+			}
+			return err
+		})
+		measured(t, "anycast: %v until %s", time.Since(start).Round(time.Millisecond), what)
+	}
 	dead.Kill()
-	m.Lab.Await("the other owner to answer", 30*time.Second, func() error {
-		got, err := owners(far, siteV6)
-		if err == nil && !slices.Equal(got, []string{other.Name}) {
-			err = fmt.Errorf("%s reaches %s by %v", far.Name, siteV6, got)
-		}
-		return err
-	})
-	measured(t, "anycast moved %v after the death of its nearest owner", time.Since(start).Round(time.Millisecond))
+	awaitOwner("the other owner answers after the death of the nearest one", other)
 	wantReached(m, far, siteNode6, siteNode4)
 
 	wantIgnored(t, m, evil)
 	wantRefusedAtStart(t, m, evil)
 	dead.Run()
 	m.AwaitUp()
+	for _, i := range []lab.Interface{first, second} {
+		if i.Host == other.Host {
+			i.Host.IP("link set " + i.Name + " down")
+		}
+	}
+	awaitOwner("the first one answers again, as the other's LAN is down", dead)
+	wantReached(m, far, siteNode6, siteNode4)
 	m.Stop()
 	for _, i := range []lab.Interface{first, second} {
 		i.Host.IP("link del " + i.Name)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,6 +104,7 @@ func TestP18_AnnouncedPrefixes(t *testing.T) {
 	}
 	h := open(t)
 	tunnel := host4(t, h)
+	ip(t, "addr add 192.168.65.1/24 dev lan0")
 	before := census(t)
 	i, _ := install(t, h, plan4())
 	for _, dst := range []string{"192.168.9.0/24", "2001:db8:99::/48", "192.168.7.128/25"} {
@@ -123,6 +125,7 @@ func TestP18_AnnouncedPrefixes(t *testing.T) {
 		way{"2001:db8:77::9 from 2001:db8:42:7::1", "lan0"},
 		way{"2001:db8:77:5::9", "nowhere"}, // not back to where it came from
 		way{"2001:db8:77:5::9 from 2001:db8:42:7::1", "nowhere"},
+		way{"192.168.65.9", "lan0"},
 		way{"192.168.64.9", "nowhere"},
 		way{"192.168.64.9 from 10.42.7.1", "nowhere"})
 	// A LAN that is a part of what another announces does not disappear.
@@ -209,4 +212,43 @@ func TestAllowAsymmetry(t *testing.T) {
 	if AllowAsymmetry("re6st-none") == nil {
 		t.Error("a link that does not exist is treated")
 	}
+}
+
+// What the host has no way into is not announced: whoever else announces it shall
+// have the packets.
+func TestP18_OriginsFollowTheHost(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	tunnel := host4(t, h)
+	i, _ := install(t, h, plan4())
+	watch(t, h)
+	six, four := prefix("2001:db8:77::/48"), prefix("192.168.64.0/18")
+	must(t, i.SetOrigins([]netip.Prefix{six, four}))
+	await(t, "the change to be told", repairBound, func() bool { return len(i.originsChanged) == 1 })
+	wants := func(when string, want ...netip.Prefix) {
+		t.Helper()
+		await(t, when, repairBound, func() bool { return slices.Equal(i.Origins(), want) })
+	}
+	wants("the LAN", six)
+	// Another node announces the same: without a way here, packets go there.
+	apply(t, h, RouteChange{Route: Route{Dst: four, Gateway: addr("fe80::1"), Ifindex: tunnel.Index, Table: testTable}})
+	must(t, i.SetAnnounced([]netip.Prefix{four}))
+	wantWays(t, "without a way of its own", way{"192.168.64.9", "re6st-0001"}, way{"192.168.64.9 from 10.42.7.1", "re6st-0001"})
+	ip(t, "addr add 192.168.100.1/32 dev lo")
+	wants("a service's address on lo", four, six)
+	wantWays(t, "with one", way{"192.168.64.9", "nowhere"}, way{"192.168.64.9 from 10.42.7.1", "nowhere"})
+	ip(t, "addr del 192.168.100.1/32 dev lo")
+	wants("the address is gone", six)
+	ip(t, "route add 192.168.99.0/24 via 192.168.7.9")
+	wants("a route by a router on the LAN", four, six)
+	ip(t, "link set lan0 down")
+	wants("the LAN is down")
+	ip(t, "link set lan0 up")
+	ip(t, "addr add 2001:db8:77::1/64 dev lan0 nodad")
+	wants("the LAN is back", six)
+	ip(t, "link del lan0")
+	wants("the LAN is gone")
+	must(t, i.Remove())
 }

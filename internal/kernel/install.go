@@ -18,11 +18,15 @@ type Installed struct {
 	undoFile string
 	claim    *claim
 
-	mu      sync.Mutex
-	undo    undo // as on disk
-	beside  beside
-	routes  []Route // installed: guards, and throws for the on-link prefixes of now
-	removed bool
+	originsChanged chan struct{} // capacity 1
+
+	mu         sync.Mutex
+	undo       undo // as on disk
+	beside     beside
+	candidates []netip.Prefix // may be origins
+	onLink     []netip.Prefix // those of the host, when it was looked at last
+	routes     []Route        // installed: guards and throws
+	removed    bool
 }
 
 // installedSlot is how Watch finds what to keep.
@@ -62,7 +66,7 @@ func (h *Host) Install(p Plan, undoFile string) (*Installed, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &Installed{host: h, plan: p, undoFile: undoFile, claim: c}
+	i := &Installed{host: h, plan: p, undoFile: undoFile, claim: c, originsChanged: make(chan struct{}, 1)}
 	if err := h.clean(p, undoFile); err != nil {
 		c.release()
 		return nil, fmt.Errorf("removing what an earlier run left: %w", err)
@@ -107,7 +111,10 @@ func (i *Installed) install() error {
 	if _, err := i.syncSysctlsLocked(); err != nil {
 		return err
 	}
-	if err := i.syncBesideLocked(); err != nil {
+	if err := i.followHostLocked(); err != nil {
+		return err
+	}
+	if _, err := i.host.syncRules(i.plan.isOurs, i.plan.rules(i.beside)); err != nil {
 		return err
 	}
 	for _, a := range []netip.Addr{i.undo.Address, i.undo.Address4} {
@@ -131,13 +138,8 @@ func (i *Installed) syncBesideLocked() error {
 	return err
 }
 
-// syncRoutesLocked makes guards and throws match the on-link prefixes of now.
 func (i *Installed) syncRoutesLocked() error {
-	onLink, err := i.host.onLinkPrefixes()
-	if err != nil {
-		return err
-	}
-	want := append(i.plan.guards(i.beside), i.plan.throws(onLink, i.beside)...)
+	want := append(i.plan.guards(i.beside), i.plan.throws(i.onLink, i.beside)...)
 	changes := difference(i.routes, want)
 	i.routes = want
 	return errors.Join(i.host.Apply(changes)...)
@@ -159,34 +161,6 @@ func difference(have, want []Route) []RouteChange {
 	return changes
 }
 
-// onLinkPrefixes are those that the main table reaches without a gateway, by an
-// interface that is no tunnel of ours.
-func (h *Host) onLinkPrefixes() ([]netip.Prefix, error) {
-	found, err := h.dumpRoutes(tableMain)
-	if err != nil {
-		return nil, err
-	}
-	links, err := h.Links()
-	if err != nil {
-		return nil, err
-	}
-	real := make(map[int]bool, len(links))
-	for _, l := range links {
-		real[l.Index] = !l.Loopback && !isOurLink(l.Name)
-	}
-	var all []netip.Prefix
-	for _, f := range found {
-		if f.isOnLink() && real[f.Ifindex] && !slices.Contains(all, f.Dst) {
-			all = append(all, f.Dst)
-		}
-	}
-	return all, nil
-}
-
-func (f foundRoute) isOnLink() bool {
-	return f.rtn == unix.RTN_UNICAST && !f.many && !f.Gateway.IsValid() && f.Protocol != Protocol
-}
-
 // SetGateway says in which families mesh traffic may leave by this host's own
 // default route; in the others it is answered with an error.
 func (i *Installed) SetGateway(v4, v6 bool) error {
@@ -197,12 +171,6 @@ func (i *Installed) SetGateway(v4, v6 bool) error {
 // that the rules that lead to them stand: at most 256, the others are without.
 func (i *Installed) SetAnnounced(prefixes []netip.Prefix) error {
 	return i.change(func(b *beside) { b.announced = bounded(prefixes) })
-}
-
-// SetOrigins says which prefixes beside the network's this node announces: what
-// comes for them goes by the host's own routes, but never by its default.
-func (i *Installed) SetOrigins(prefixes []netip.Prefix) error {
-	return i.change(func(b *beside) { b.origins = bounded(prefixes) })
 }
 
 func (i *Installed) change(f func(*beside)) error {

@@ -82,7 +82,7 @@ func (i *Installed) repair(d *dirt, log *slog.Logger) (changed bool) {
 		do  func(*slog.Logger) (bool, error)
 	}{
 		{d.all || d.sysctls, i.repairSysctlsLocked},
-		{d.all || d.onLink, func(*slog.Logger) (bool, error) { return false, i.syncRoutesLocked() }},
+		{d.all || d.onLink, func(*slog.Logger) (bool, error) { return false, i.followHostLocked() }},
 		{d.all || d.rules, i.repairRulesLocked},
 		{d.all || d.addresses, i.repairAddressLocked},
 	} {

@@ -127,6 +127,7 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 		return nil
 	}
 	d.sysctls = d.sysctls || !isOurLink(l.Name) // a new one may heed advertisements
+	d.onLink = d.onLink || !isOurLink(l.Name)   // IPv4 routes go with their link without an event
 	if i := h.installed.get(); i != nil && i.plan.Interface == l.Name {
 		d.addresses = true
 	}
@@ -145,6 +146,7 @@ func (h *Host) heedAddress(d *dirt, removed bool, body []byte) error {
 	}
 	h.subscribers.tellAddress(a.Index)
 	i := h.installed.get()
+	d.onLink = d.onLink || (i != nil && i.concerns(netip.PrefixFrom(a.Addr(), a.Addr().BitLen())))
 	d.all = d.all || (removed && i != nil && (a.Addr() == i.plan.Address || a.Addr() == i.plan.Address4))
 	return nil
 }
@@ -156,12 +158,6 @@ func (h *Host) uses(index int) bool {
 	return h.wanted.usesLink(index)
 }
 
-func (i *Installed) isInside(p netip.Prefix) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.plan.inside(p, i.beside)
-}
-
 func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 	f, err := parseRoute(body)
 	if err != nil {
@@ -171,7 +167,7 @@ func (h *Host) heedRoute(d *dirt, removed bool, body []byte) error {
 		return nil
 	}
 	i := h.installed.get()
-	if f.Table == tableMain && i != nil && i.isInside(f.Dst) {
+	if f.Table == tableMain && i != nil && i.concerns(f.Dst) {
 		d.onLink = true
 	}
 	h.mu.Lock()

@@ -9,6 +9,7 @@ import (
 
 	"re6st/addressing"
 	"re6st/internal/kernel"
+	"re6st/internal/status"
 )
 
 // announceAll and announceNone are words that stand for prefixes.
@@ -137,6 +138,7 @@ func (d *daemon) carried() []netip.Prefix {
 func (d *daemon) followAnnounced(ctx context.Context) error {
 	warned := false
 	for {
+		d.originateCovered()
 		all := d.announced()
 		if err := d.installed.SetAnnounced(all); err != nil {
 			d.log.Warn("preparing the kernel for announced prefixes", "err", err)
@@ -151,8 +153,42 @@ func (d *daemon) followAnnounced(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.beside.changed:
+		case <-d.installed.OriginsChanged():
 		}
 	}
+}
+
+// originateCovered announces those of the prefixes into which the host has a way
+// now. One task alone calls it.
+func (d *daemon) originateCovered() {
+	now := d.installed.Origins()
+	for _, p := range now {
+		if !slices.Contains(d.originated, p) {
+			d.log.Info("announcing a prefix", "prefix", p)
+			d.speaker.Originate(p, netip.Prefix{}, 0)
+		}
+	}
+	for _, p := range d.originated {
+		if !slices.Contains(now, p) {
+			d.log.Warn("announcing a prefix no more: this host has no route into it, and no address", "prefix", p)
+			d.speaker.Withdraw(p, netip.Prefix{})
+		}
+	}
+	d.originated = now
+}
+
+// announcedHealth tells of prefixes that wait for a route of the host.
+func (d *daemon) announcedHealth() (list []status.Health) {
+	now := d.installed.Origins()
+	for _, p := range d.origins {
+		if !slices.Contains(now, p) {
+			list = append(list, status.Health{
+				Code: "announced_unrouted",
+				Text: p.String() + " is not announced: this host has neither a route into it, beside the default, nor an address (leave it out with --announce, or bring its interface up)",
+			})
+		}
+	}
+	return list
 }
 
 // nudge is a channel of capacity 1 that says: look again.

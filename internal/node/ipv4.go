@@ -19,16 +19,13 @@ func address4(n identity.Node) netip.Addr {
 	return addressing.NodeAddress(n.IPv4)
 }
 
-// originateOwn tells Babel what this node originates for its life: its prefix,
-// its IPv4 subnet, and what the operator has it announce.
+// originateOwn tells Babel what this node originates for its life: its prefix and
+// its IPv4 subnet.
 func (d *daemon) originateOwn() {
 	self := d.member.self
 	d.speaker.Originate(self.Prefix, netip.Prefix{}, 0)
 	if self.IPv4.IsValid() {
 		d.speaker.Originate(self.IPv4, netip.Prefix{}, 0)
-	}
-	for _, p := range d.origins {
-		d.speaker.Originate(p, netip.Prefix{}, 0)
 	}
 }
 
@@ -69,7 +66,8 @@ func (f fib) Apply(changes []kernel.RouteChange) []error {
 	n := len(changes)
 	changes = append(changes[:n:n], f.forSelf(changes)...)
 	f.beside.note(changes)
-	return f.host.Apply(changes)[:n]
+	answers := f.host.Apply(changes) // nil where all went well
+	return answers[:min(n, len(answers))]
 }
 
 // forSelf are routes for this host's own packets to what is announced for sources

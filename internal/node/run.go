@@ -36,7 +36,7 @@ type daemon struct {
 	member    *membership
 	instance  string // hash of the state directory
 	networks  []netip.Prefix
-	origins   []netip.Prefix // announced beside the prefix and the IPv4 subnet
+	origins   []netip.Prefix // to be announced beside the prefix and the IPv4 subnet
 	beside    *beside
 	host      *kernel.Host
 	installed *kernel.Installed
@@ -62,7 +62,8 @@ type daemon struct {
 	translation translation
 	transit     transit
 
-	addressesDue nudge // watchAddresses looks again
+	addressesDue nudge          // watchAddresses looks again
+	originated   []netip.Prefix // owned by followAnnounced
 }
 
 // Run brings the node up and keeps it up until ctx ends. What it put into the

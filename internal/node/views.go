@@ -69,11 +69,20 @@ func (d *daemon) viewStatus() (status.Node, error) {
 		n.Networks = append(n.Networks, p.String())
 	}
 	n.Gateway = d.viewGateway()
-	n.Announces, n.Announced = texts(d.origins), texts(d.announced())
+	n.Announces, n.Announced = texts(d.installed.Origins()), texts(d.announced())
 	if self.IPv4.IsValid() {
 		n.IPv4, n.IPv4Address = self.IPv4.String(), address4(self).String()
 	}
-	n.Health = slices.Concat(health(n, time.Now()), d.ipv4Health(), d.transitHealth(), d.lanHealth(), d.edgeHealth(), d.namesHealth(), d.nat64Health())
+	n.Health = slices.Concat(
+		health(n, time.Now()),
+		d.ipv4Health(),
+		d.announcedHealth(),
+		d.transitHealth(),
+		d.lanHealth(),
+		d.edgeHealth(),
+		d.namesHealth(),
+		d.nat64Health(),
+	)
 	n.Health = append(n.Health, d.keeper.health(peerNames(tunnels))...)
 	return n, nil
 }
