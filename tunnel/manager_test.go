@@ -457,6 +457,24 @@ func TestEndpointsInsideTheMeshAreNeverCalled(t *testing.T) {
 	none[Probe](s, "no endpoint is usable")
 }
 
+// When a prefix comes to be announced in the mesh, endpoints in it are forgotten.
+func TestEndpointsInAnAnnouncedPrefixAreForgotten(t *testing.T) {
+	s := newSolo(t, 1)
+	p := peerN(2)
+	p.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("198.51.100.7:6326")}
+	s.m.LearnPeers(s.now, []Peer{p}, false)
+	s.m.SetAddresses(s.now, []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("203.0.113.9")})
+	s.m.SetNetworks(s.now, []netip.Prefix{netip.MustParsePrefix("2001:db8:42::/48"), netip.MustParsePrefix("198.51.100.0/24")})
+	s.after(time.Minute)
+	none[Probe](s, "no endpoint is usable")
+	s.m.LearnPeers(s.now, []Peer{p}, false)
+	s.after(time.Minute)
+	none[Probe](s, "nor is it when it is heard again")
+	if own := s.m.ownEndpoints(6327); len(own) != 1 || own[0].Addr() != netip.MustParseAddr("203.0.113.9") {
+		t.Errorf("we offer %v, want the endpoint outside of it alone", own)
+	}
+}
+
 // What a third node says of a peer does not touch what the peer itself said, while that works.
 func TestHintsDoNotSpoilAProvenPeer(t *testing.T) {
 	s := newSolo(t, 1)

@@ -252,3 +252,32 @@ func TestP18_OriginsFollowTheHost(t *testing.T) {
 	wants("the LAN is gone")
 	must(t, i.Remove())
 }
+
+// A router on a LAN of this node may have parts of the node's prefix behind it; of
+// other parts of the network the mesh alone knows the way.
+func TestThrowsFollowRoutersOnTheLAN(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	h := open(t)
+	host4(t, h)
+	p := plan4()
+	p.Own = []netip.Prefix{prefix("10.42.7.0/24"), prefix("2001:db8:42:700::/56")}
+	i, _ := install(t, h, p)
+	watch(t, h)
+	for _, line := range []string{
+		"route add 2001:db8:42:707::/64 via 2001:db8:77::9", "route add 10.42.7.64/26 via 192.168.7.9",
+		"route add 2001:db8:42:800::/64 via 2001:db8:77::9",
+	} {
+		ip(t, line)
+	}
+	await(t, "the router's prefixes to be reached", repairBound, func() bool {
+		return goes(t, "2001:db8:42:707::5") == "lan0" && goes(t, "10.42.7.65") == "lan0"
+	})
+	wantWays(t, "by the router",
+		way{"2001:db8:42:707::5 from 2001:db8:42:7::1", "lan0"},
+		way{"10.42.7.65 from 10.42.7.1", "lan0"},
+		way{"2001:db8:42:800::5", "nowhere"},
+		way{"2001:db8:42:701::5", "nowhere"})
+	must(t, i.Remove())
+}

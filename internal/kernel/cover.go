@@ -10,7 +10,8 @@ import (
 // surroundings are what the host has beside us.
 type surroundings struct {
 	// onLink are the prefixes that the main table reaches without a gateway, by an
-	// interface that is no tunnel of ours.
+	// interface that is no tunnel of ours; of this node's own prefixes also those
+	// that it reaches by a router on its LAN.
 	onLink []netip.Prefix
 	// ways are the other prefixes of the main table, but its default, and the
 	// addresses of the host: those by which something for a candidate would go.
@@ -18,7 +19,7 @@ type surroundings struct {
 }
 
 // surroundings looks around; ways are only for the candidates.
-func (h *Host) surroundings(candidates []netip.Prefix) (s surroundings, err error) {
+func (h *Host) surroundings(own, candidates []netip.Prefix) (s surroundings, err error) {
 	found, err := h.dumpRoutes(tableMain)
 	if err != nil {
 		return s, err
@@ -33,7 +34,8 @@ func (h *Host) surroundings(candidates []netip.Prefix) (s surroundings, err erro
 	}
 	for _, f := range found {
 		l, ok := links[f.Ifindex]
-		if f.isOnLink() && ok && !l.Loopback && !isOurLink(l.Name) && !slices.Contains(s.onLink, f.Dst) {
+		isOurs := f.rtn == unix.RTN_UNICAST && partOfAny(f.Dst, own)
+		if (f.isOnLink() || isOurs) && ok && !l.Loopback && !isOurLink(l.Name) && !slices.Contains(s.onLink, f.Dst) {
 			s.onLink = append(s.onLink, f.Dst)
 		}
 		leads := f.many || ok && l.Up && !isOurLink(l.Name)
@@ -49,9 +51,9 @@ func (h *Host) surroundings(candidates []netip.Prefix) (s surroundings, err erro
 		return s, err
 	}
 	for _, a := range addresses {
-		own := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
-		if l := links[a.Index]; l.Up && !isOurLink(l.Name) && overlapsAny(own, candidates) {
-			s.ways = append(s.ways, own)
+		one := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+		if l := links[a.Index]; l.Up && !isOurLink(l.Name) && overlapsAny(one, candidates) {
+			s.ways = append(s.ways, one)
 		}
 	}
 	return s, nil
@@ -59,6 +61,10 @@ func (h *Host) surroundings(candidates []netip.Prefix) (s surroundings, err erro
 
 func overlapsAny(p netip.Prefix, others []netip.Prefix) bool {
 	return slices.ContainsFunc(others, p.Overlaps)
+}
+
+func partOfAny(p netip.Prefix, others []netip.Prefix) bool {
+	return slices.ContainsFunc(others, func(o netip.Prefix) bool { return p.Bits() >= o.Bits() && o.Contains(p.Addr()) })
 }
 
 func (f foundRoute) isOnLink() bool {
@@ -95,7 +101,7 @@ func (i *Installed) OriginsChanged() <-chan struct{} { return i.originsChanged }
 
 // followHostLocked brings guards, throws and rules to what the host has now.
 func (i *Installed) followHostLocked() error {
-	s, err := i.host.surroundings(i.candidates)
+	s, err := i.host.surroundings(i.plan.Own, i.candidates)
 	if err != nil {
 		return err
 	}

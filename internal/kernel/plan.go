@@ -40,6 +40,7 @@ const (
 // Plan is what a node wants from the kernel beside the routes of the mesh.
 type Plan struct {
 	Networks     []netip.Prefix // NET: the network's own prefixes
+	Own          []netip.Prefix // of those, what is this node's: its prefix, its IPv4 subnet
 	Address      netip.Addr     // the node's address
 	Address4     netip.Addr     // the node's IPv4 address; zero: none
 	Interface    string         // that carries them
@@ -200,7 +201,8 @@ func defaultLike(n netip.Prefix) netip.Prefix {
 
 // throws sends packets for on-link prefixes inside the network, or inside an
 // announced prefix, back to the main table: a LAN that is numbered from the mesh
-// would disappear behind it.
+// would disappear behind it. What a router on such a LAN has of this node's own
+// prefix is the same.
 func (p Plan) throws(onLink []netip.Prefix, b beside) []Route {
 	var routes []Route
 	for _, l := range onLink {

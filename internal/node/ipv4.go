@@ -22,11 +22,16 @@ func address4(n identity.Node) netip.Addr {
 // originateOwn tells Babel what this node originates for its life: its prefix and
 // its IPv4 subnet.
 func (d *daemon) originateOwn() {
-	self := d.member.self
-	d.speaker.Originate(self.Prefix, netip.Prefix{}, 0)
-	if self.IPv4.IsValid() {
-		d.speaker.Originate(self.IPv4, netip.Prefix{}, 0)
+	for _, p := range ownPrefixes(d.member.self) {
+		d.speaker.Originate(p, netip.Prefix{}, 0)
 	}
+}
+
+func ownPrefixes(n identity.Node) []netip.Prefix {
+	if !n.IPv4.IsValid() {
+		return []netip.Prefix{n.Prefix}
+	}
+	return []netip.Prefix{n.Prefix, n.IPv4}
 }
 
 // ipv4Health: that an IPv4 subnet was asked for and none was left is known from

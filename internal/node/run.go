@@ -209,7 +209,7 @@ func (d *daemon) installKernel() (func(), error) {
 	// counts.
 	d.state.load(undoFile, func(data []byte) error { return json.Unmarshal(data, new(map[string]any)) })
 	installed, err := d.host.Install(kernel.Plan{
-		Networks: d.networks, Address: d.member.self.Address, Address4: address4(d.member.self), Interface: d.options.AddressInterface,
+		Networks: d.networks, Own: ownPrefixes(d.member.self), Address: d.member.self.Address, Address4: address4(d.member.self), Interface: d.options.AddressInterface,
 		Table: d.options.Table, Mark: kernel.DefaultMark, RulePriority: d.options.RulePriority, InstanceID: d.instance,
 	}, d.state.path(undoFile))
 	if errors.Is(err, kernel.ErrClaimed) {

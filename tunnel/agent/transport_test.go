@@ -237,6 +237,16 @@ func TestEndpointInsideTheMeshIsNotDialled(t *testing.T) {
 	}
 }
 
+func TestEndpointInAnAnnouncedPrefixIsNotDialled(t *testing.T) {
+	m := newMesh(t)
+	caller := m.start(m.node("b", 2))
+	caller.SetNetworks(append(m.authority.Networks(), netip.MustParsePrefix("198.51.100.0/24")))
+	_, _, _, err := caller.Node(deadline(t), target{addr: netip.MustParseAddrPort("198.51.100.7:6326")})
+	if err == nil || !strings.Contains(err.Error(), "inside the mesh") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCallBeforeListeningAndAfterStopping(t *testing.T) {
 	m := newMesh(t)
 	early := newTransport(transportConfig{Authority: m.authority, Certificate: m.node("b", 2)})
