@@ -69,7 +69,7 @@ func (in *Internet) Ports() []*Port { return slices.Clone(in.ports) }
 // Attach connects a host, gives it addresses and default routes.
 func (in *Internet) Attach(h *Host, f Family) *Port {
 	h.Lab.TB.Helper()
-	return in.attach(h, f, func() *Link { return h.Lab.Connect(h, in.Router, "", "to-"+h.Name) })
+	return in.attach(h, f, func() *Link { return h.Lab.lay(h, in.Router, "", "to-"+h.Name) })
 }
 
 // attach is Attach over a cable that lay makes.
@@ -83,18 +83,21 @@ func (in *Internet) attach(h *Host, f Family, lay func() *Link) *Port {
 	p := &Port{Host: h, Link: lay()}
 	in.ports = append(in.ports, p)
 	mine, routers := p.Link.A, p.Link.B
+	var my, its, ways []string
 	if f&IPv4 != 0 {
 		p.V4, p.Router4 = in.addr4(n, 2), in.addr4(n, 1)
-		mine.Add(netip.PrefixFrom(p.V4, 24))
-		routers.Add(netip.PrefixFrom(in.addr4(n, 1), 24))
-		h.IP(fmt.Sprintf("route add 0.0.0.0/0 via %v dev %s", in.addr4(n, 1), mine.Name))
+		my = append(my, mine.add(netip.PrefixFrom(p.V4, 24))...)
+		its = append(its, routers.add(netip.PrefixFrom(p.Router4, 24))...)
+		ways = append(ways, fmt.Sprintf("route add 0.0.0.0/0 via %v dev %s", p.Router4, mine.Name))
 	}
 	if f&IPv6 != 0 {
 		p.V6, p.Router6 = in.addr6(n, 2), in.addr6(n, 1)
-		mine.Add(netip.PrefixFrom(p.V6, 64))
-		routers.Add(netip.PrefixFrom(in.addr6(n, 1), 64))
-		h.IP(fmt.Sprintf("route add ::/0 via %v dev %s", in.addr6(n, 1), mine.Name))
+		my = append(my, mine.add(netip.PrefixFrom(p.V6, 64))...)
+		its = append(its, routers.add(netip.PrefixFrom(p.Router6, 64))...)
+		ways = append(ways, fmt.Sprintf("route add ::/0 via %v dev %s", p.Router6, mine.Name))
 	}
+	routers.up(its...) // first: a route needs its carrier
+	mine.up(append(my, ways...)...)
 	return p
 }
 

@@ -22,14 +22,27 @@ type Link struct{ A, B Interface }
 // Connect lays a cable. The interfaces get the given names, or eth0, eth1, ...
 func (l *Lab) Connect(a, b *Host, names ...string) *Link {
 	l.TB.Helper()
+	link := l.lay(a, b, names...)
+	link.A.up()
+	link.B.up()
+	return link
+}
+
+// lay is Connect without setting the ends up.
+func (l *Lab) lay(a, b *Host, names ...string) *Link {
+	l.TB.Helper()
 	link := &Link{A: Interface{Host: a}, B: Interface{Host: b}}
 	link.A.Name, link.B.Name = a.linkName(names, 0), b.linkName(names, 1)
 	ipOutside(l, "link", "add", "name", link.A.Name, "netns", fmt.Sprint(a.PID), "type", "veth",
 		"peer", "name", link.B.Name, "netns", fmt.Sprint(b.PID))
-	for _, i := range []Interface{link.A, link.B} {
-		i.Host.IP("link set " + i.Name + " up")
-	}
 	return link
+}
+
+// up sets the interface up and runs more lines of ip(8), all in one process:
+// starting a program is what making a lab costs.
+func (i Interface) up(lines ...string) {
+	i.Host.Lab.TB.Helper()
+	i.Host.IP(append([]string{"link set " + i.Name + " up"}, lines...)...)
 }
 
 func (h *Host) linkName(names []string, i int) string {
@@ -43,13 +56,21 @@ func (h *Host) linkName(names []string, i int) string {
 // Add gives the interface addresses, with their prefix lengths.
 func (i Interface) Add(addrs ...netip.Prefix) {
 	i.Host.Lab.TB.Helper()
+	if len(addrs) > 0 {
+		i.Host.IP(i.add(addrs...)...)
+	}
+}
+
+func (i Interface) add(addrs ...netip.Prefix) []string {
+	var lines []string
 	for _, a := range addrs {
 		nodad := ""
 		if a.Addr().Is6() {
 			nodad = " nodad"
 		}
-		i.Host.IP(fmt.Sprintf("addr add %v dev %s%s", a, i.Name, nodad))
+		lines = append(lines, fmt.Sprintf("addr add %v dev %s%s", a, i.Name, nodad))
 	}
+	return lines
 }
 
 // ends returns the receiving interface for what the host sends.

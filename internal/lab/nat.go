@@ -57,8 +57,8 @@ func (l *Lab) Switch(name string) *Switch {
 // Attach connects a host and gives it addresses.
 func (s *Switch) Attach(h *Host, addrs ...netip.Prefix) *Link {
 	h.Lab.TB.Helper()
-	link := h.Lab.Connect(h, s.Host, "", "to-"+h.Name)
-	s.Host.IP("link set " + link.B.Name + " master br0")
-	link.A.Add(addrs...)
+	link := h.Lab.lay(h, s.Host, "", "to-"+h.Name)
+	link.B.up("link set " + link.B.Name + " master br0")
+	link.A.up(link.A.add(addrs...)...)
 	return link
 }

@@ -169,7 +169,7 @@ func (in *Internet) provider(name string, delay time.Duration) *Internet {
 	isp := l.Internet(name)
 	up := in.attach(isp.Router, Dual, func() *Link {
 		if delay == 0 {
-			return l.Connect(isp.Router, in.Router, "uplink", "to-"+name)
+			return l.lay(isp.Router, in.Router, "uplink", "to-"+name)
 		}
 		r := l.Relay(isp.Router, in.Router, Weather{Delay: delay}, 1, "uplink", "to-"+name)
 		return &Link{A: r.A, B: r.B}
