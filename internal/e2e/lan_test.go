@@ -103,3 +103,95 @@ func edgeDrops(h *lab.Host) (n int) {
 	}
 	return n
 }
+
+// A node whose IPv6 comes from another node's LAN: its mesh address there is no
+// endpoint, its tunnels run over IPv4, and none of their packets inside the mesh.
+// Its own connections go the way that the LAN offers. Without IPv4 it has no
+// tunnels, and says why.
+func TestNodeBehindAnotherNodesLAN(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	m := l.Mesh(lab.MeshConfig{
+		Nodes: 4, Tunnels: 3, Refresh: 5 * time.Second,
+		Family: func(i int) lab.Family {
+			if i == 2 {
+				return lab.IPv4
+			}
+			return lab.Dual
+		},
+		Token: func(i int) []string {
+			if i == 0 {
+				return []string{"--gateway"}
+			}
+			return nil
+		},
+	})
+	web := m.Net.Attach(l.Host("web"), lab.IPv6)
+	web.Host.Serve(":80")
+	m.Nodes[0].Flags = append(m.Nodes[0].Flags, "--gateway", "--gateway-ipv6", "masquerade")
+	a, inner := placeAt(t, l, m.Nodes[1], "lan-a"), m.Nodes[2]
+	inside := a.lan.Attach(inner.Host).A
+	before := l.Census(a.node.Host)
+	m.Start()
+	m.AwaitUp()
+	inside.AwaitAddress(a.prefix, 20*time.Second)
+	l.Await("the LAN's default route", 20*time.Second, func() error {
+		if out := inner.Host.Run("ip", "-6", "route", "show", "default"); !strings.Contains(out, inside.Name) {
+			return fmt.Errorf("it has %q", out)
+		}
+		return nil
+	})
+	wantHealth(t, inner, "underlay-inside-mesh")
+	capture := l.Capture([]netip.Prefix{netip.MustParsePrefix(lab.Network)}, nil, m.Nodes[0].Host, a.node.Host, m.Nodes[3].Host, inner.Host)
+	m.AllPairs(45 * time.Second)
+	pause(12 * time.Second) // rotations
+	up, err := inner.Up()
+	if err != nil || len(up) == 0 {
+		t.Errorf("the inner node has %d tunnels: %v", len(up), err)
+	}
+	for _, n := range m.Nodes {
+		tunnels, err := n.Tunnels()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, u := range tunnels {
+			if e, err := netip.ParseAddrPort(u.Endpoint); err == nil && netip.MustParsePrefix(lab.Network).Contains(e.Addr()) {
+				t.Errorf("%s has a tunnel to the endpoint %v", n.Name, e)
+			}
+		}
+	}
+	inner.Port.Link.Unplug() // no IPv4
+	wantHealth(t, inner, "no-tunnels")
+	seen := capture.Stop()
+	if err := seen.Err(); err != nil {
+		t.Error(err)
+	}
+	if seen.Inner == 0 || seen.Underlay == 0 {
+		t.Errorf("nothing was captured: %+v", seen)
+	}
+	inner.Port.Link.Plug()
+	inner.Host.IP(fmt.Sprintf("route add 0.0.0.0/0 via %v", inner.Port.Router4))
+	if _, err := inner.Host.Call(netip.AddrPortFrom(web.V6, 80), lab.Slow(5*time.Second)); err != nil {
+		t.Errorf("the inner node's own IPv6: %v", err)
+	}
+	m.AllPairs(45 * time.Second)
+	m.Stop()
+	wantNoPanic(t, m)
+	l.WantClean(before, a.node.Host)
+}
+
+func wantHealth(t *testing.T, n *lab.Node, code string) {
+	t.Helper()
+	n.Host.Lab.Await(n.Name+" to say "+code, 30*time.Second, func() error {
+		s, err := n.Status()
+		if err != nil {
+			return err
+		}
+		for _, h := range s.Health {
+			if h.Code == code {
+				return nil
+			}
+		}
+		return fmt.Errorf("it says %v", s.Health)
+	})
+}

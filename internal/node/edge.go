@@ -90,6 +90,7 @@ func (d *daemon) edgeConfigLocked() gateway.EdgeConfig {
 	if self.IPv4.IsValid() {
 		c.Own = append(c.Own, self.IPv4)
 	}
+	c.Own = append(c.Own, d.borrowed()...)
 	if d.options.Gateway.On {
 		c.Only = append([]string{"lo"}, d.lanPlan.interfaces()...)
 	}
@@ -104,6 +105,31 @@ func (d *daemon) edgeConfigLocked() gateway.EdgeConfig {
 		}
 	}
 	return c
+}
+
+// maxBorrowed bounds the addresses that other members' LANs give this host.
+const maxBorrowed = 16
+
+// borrowed are addresses that this host has from another member's LAN: its own
+// connections may use them.
+func (d *daemon) borrowed() []netip.Prefix {
+	addresses, err := d.host.AllAddresses()
+	if err != nil {
+		return nil
+	}
+	self := d.member.self
+	var all []netip.Prefix
+	for _, a := range addresses {
+		addr := a.Addr()
+		if self.Prefix.Contains(addr) || (self.IPv4.IsValid() && self.IPv4.Contains(addr)) || !d.isInside(netip.PrefixFrom(addr, addr.BitLen())) {
+			continue
+		}
+		if _, isMember := d.claims.OwnerOf(addr); isMember && len(all) < maxBorrowed {
+			all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // outside are addresses of the Internet, to ask which source leads there. Nothing

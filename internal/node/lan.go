@@ -12,7 +12,6 @@ import (
 	"re6st/internal/lan"
 	"re6st/internal/lan/advert"
 	"re6st/internal/lan/lease"
-	"re6st/internal/names/server"
 	"re6st/internal/status"
 	"re6st/tunnel/wg"
 )
@@ -88,8 +87,11 @@ func leaseFile(iface string) string { return "dhcp-" + iface + ".json" }
 // names.
 func (s leaseStore) Load(iface string) (leases []byte) {
 	s.state.load(leaseFile(iface), func(b []byte) error {
-		leases = b
-		return lan.CheckLeases(b)
+		err := lan.CheckLeases(b)
+		if err == nil {
+			leases = b
+		}
+		return err
 	})
 	return leases
 }
@@ -138,27 +140,15 @@ func (d *daemon) offered() advert.Mesh {
 	if nat64.IsValid() && d.ways.leadsTo(nat64) {
 		m.NAT64 = nat64
 	}
-	if d.dns != nil {
-		m.DNS, m.DNS4 = d.dns.usable()
-		m.Resolves = len(d.dns.plan.forward) > 0
-	}
-	return m
-}
-
-// usable are the addresses at which names are answered now.
-func (s *nameService) usable() (six, four []netip.Addr) {
-	troubles := s.server.Troubles()
-	for _, a := range s.plan.listen {
-		isDown := slices.ContainsFunc(troubles, func(t server.Trouble) bool { return t.Address == a })
-		switch {
-		case a.Port() != dnsPort || a.Addr().IsLoopback() || isDown:
-		case a.Addr().Is4():
-			four = append(four, a.Addr())
-		default:
-			six = append(six, a.Addr())
+	for _, a := range d.nameServers() {
+		if a.Is4() {
+			m.DNS4 = append(m.DNS4, a)
+		} else {
+			m.DNS = append(m.DNS, a)
 		}
 	}
-	return six, four
+	m.Resolves = d.dns != nil && len(d.dns.plan.forward) > 0
+	return m
 }
 
 // A way is a route to a destination for one source.

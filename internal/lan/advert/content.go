@@ -21,7 +21,7 @@ const (
 	maxAnnounced = 8
 	maxServers   = 3
 	maxLeaving   = 8
-	maxDomain    = 230 // longer ones do not fit an option that the library can write
+	maxDomain    = 230  // longer ones do not fit an option that the library can write
 	minMTU       = 1280 // RFC 8200, section 5
 )
 
