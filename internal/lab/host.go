@@ -210,3 +210,19 @@ func (h *Host) PingSize(to []netip.Addr, timeout time.Duration, size int) ([]Pin
 	err := h.call("Ping", PingArgs{To: to, Timeout: timeout, Size: size}, &reply)
 	return reply.Results, err
 }
+
+// bind puts a file of the host's own in the place of the machine's.
+func (h *Host) bind(path, content string) {
+	h.Lab.TB.Helper()
+	own := h.Path(strings.ReplaceAll(path, "/", "_"))
+	isBound := false
+	if _, err := os.Stat(own); err == nil {
+		isBound = true
+	}
+	if err := os.WriteFile(own, []byte(content), 0o644); err != nil {
+		h.Lab.TB.Fatalf("host %s: %v", h.Name, err)
+	}
+	if !isBound {
+		h.Run("mount", "--bind", own, path)
+	}
+}
