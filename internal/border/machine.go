@@ -157,6 +157,9 @@ func (m *Machine) Admit(prefixes []netip.Prefix) {
 	m.admitted = all[:min(len(all), admittedMax)]
 }
 
+// Translate replaces Config.NAT64.
+func (m *Machine) Translate(prefix netip.Prefix) { m.config.NAT64 = prefix }
+
 // Advance does what is due.
 func (m *Machine) Advance(now time.Time) {
 	for f := range families {

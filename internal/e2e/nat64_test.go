@@ -33,7 +33,7 @@ func TestNAT64(t *testing.T) {
 	resolver := m.Net.Attach(l.Host("resolver"), lab.IPv6)
 	resolver.Host.DNS("[::]:53", "www.example. 60 IN A "+web.V4.String(), "six.example. 60 IN AAAA "+resolver.V6.String(), "inside.example. 60 IN A 10.1.2.3")
 	before := l.Census(gate.Host, node.Host)
-	gate.Flags = append(gate.Flags, "--gateway", "--nat64", prefix)
+	gate.Flags = append(gate.Flags, "--gateway", "--nat64", "on")
 	node.Flags = append(node.Flags, "--dns-forward", resolver.V6.String())
 	m.Registry.Admin("network", "set", "--state", m.Registry.State, "nat64="+prefix)
 	m.Start()

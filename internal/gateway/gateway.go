@@ -33,6 +33,7 @@ type Gateway struct {
 
 	mu       sync.Mutex
 	admitted []netip.Prefix
+	nat64    netip.Prefix
 	blocked  [2]string // why the host does not forward, by family
 	answers  []answer
 	dirty    bool // look again
@@ -79,7 +80,7 @@ func New(c Config) (*Gateway, error) {
 		return nil, err
 	}
 	c.Checks = c.Checks[:min(len(c.Checks), targetsMax)]
-	g := &Gateway{config: c, log: c.Log, poke: make(chan struct{}, 1), keeper: keeper{instance: c.Instance, log: c.Log}}
+	g := &Gateway{config: c, log: c.Log, nat64: c.NAT64, poke: make(chan struct{}, 1), keeper: keeper{instance: c.Instance, log: c.Log}}
 	g.machine = border.New(border.Config{
 		Networks: c.Networks, NAT64: c.NAT64,
 		IPv6: c.IPv6 != Off && c.has(border.IPv6), IPv4: c.IPv4 != Off && c.has(border.IPv4),
@@ -94,6 +95,9 @@ func (g *Gateway) String() string { return "gateway" }
 func (g *Gateway) Admit(prefixes []netip.Prefix) {
 	g.change(func() { g.admitted = slices.Clone(prefixes) })
 }
+
+// Translate replaces Config.NAT64: the network's prefix may change.
+func (g *Gateway) Translate(prefix netip.Prefix) { g.change(func() { g.nat64 = prefix }) }
 
 // Reopen says that what Config.Uplinks prepared is no longer in place: it is
 // called again, and the way is closed as long as it fails.
@@ -181,6 +185,7 @@ func (g *Gateway) step(now time.Time) {
 	g.mu.Lock()
 	answers, admitted, blocked, isDirty, isForeign := g.answers, g.admitted, g.blocked, g.dirty, g.foreign
 	g.answers, g.dirty, g.foreign = nil, false, false
+	nat64 := g.nat64
 	g.isTold = g.isTold && !g.untold
 	g.untold = false
 	g.mu.Unlock()
@@ -195,6 +200,7 @@ func (g *Gateway) step(now time.Time) {
 	}
 	g.refresh(now, admitted)
 	g.machine.Admit(admitted)
+	g.machine.Translate(nat64)
 	for f := range g.lanes {
 		g.ask(now, border.Family(f))
 		u := g.judged(now, border.Family(f))

@@ -96,8 +96,7 @@ func New(c Config) (*Translator, error) {
 		return nil, fmt.Errorf("NAT64 address %v: not an IPv6 address", c.Self)
 	}
 	t := &Translator{config: c, self: c.Self.As16(), pool: newPool(c.Pool)}
-	p := c.Prefix.Addr().As16()
-	copy(t.prefix[:], p[:])
+	t.SetPrefix(c.Prefix)
 	return t, nil
 }
 
@@ -145,5 +144,9 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// SetSources replaces the sources: announced prefixes come and go.
-func (t *Translator) SetSources(sources []netip.Prefix) { t.config.Sources = sources }
+// SetPrefix replaces the NAT64 prefix, of length 96. The mappings stay.
+func (t *Translator) SetPrefix(p netip.Prefix) {
+	b := p.Addr().As16()
+	t.config.Prefix = p
+	copy(t.prefix[:], b[:])
+}

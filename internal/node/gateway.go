@@ -83,6 +83,9 @@ func (o Options) nat64() (netip.Prefix, error) {
 
 // nat64Prefix is that of a gateway that translates; checkGateway has read it.
 func (d *daemon) nat64Prefix() netip.Prefix {
+	if d.nat64 != nil {
+		return d.nat64.now()
+	}
 	p, err := d.options.nat64()
 	if err != nil || !d.options.Gateway.On {
 		return netip.Prefix{}

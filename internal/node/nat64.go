@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"re6st/internal/kernel"
 	"re6st/internal/nat64"
@@ -16,10 +18,18 @@ const nat64Link = tunnelPrefix + "n"
 
 // nat64Service is a gateway's translation to IPv4.
 type nat64Service struct {
-	prefix netip.Prefix
 	pool   netip.Prefix
 	device *tun.Device
 	index  int
+
+	mu     sync.Mutex // guards the field below
+	prefix netip.Prefix
+}
+
+func (s *nat64Service) now() netip.Prefix {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.prefix
 }
 
 // nat64Pool is where translated sources get their IPv4 addresses.
@@ -75,13 +85,36 @@ func (d *daemon) leadToNAT64(s *nat64Service, name string) error {
 	if err := d.installed.SetOrigins(append(d.origins[:len(d.origins):len(d.origins)], s.pool)); err != nil {
 		return err
 	}
-	return d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s)}})[0]
+	return d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s, s.prefix)}})[0]
+}
+
+// followNAT64 goes over to another prefix, where the operator leaves it to the
+// network which one it is. First packets for the new one find the device, then
+// others are told of it.
+func (d *daemon) followNAT64(to netip.Prefix) {
+	s := d.nat64
+	if s == nil || d.options.NAT64 != "on" || !to.IsValid() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to == s.prefix {
+		return
+	}
+	s.device.SetPrefix(to)
+	err := errors.Join(d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s, to)}, {Route: d.nat64Route(s, s.prefix), Delete: true}})...)
+	if err != nil {
+		d.log.Error("leading another NAT64 prefix to its translator", "prefix", to, "err", err)
+		return
+	}
+	s.prefix = to
+	d.gateway.Translate(to)
 }
 
 // nat64Route is preferred to another gateway's.
-func (d *daemon) nat64Route(s *nat64Service) kernel.Route {
+func (d *daemon) nat64Route(s *nat64Service, prefix netip.Prefix) kernel.Route {
 	return kernel.Route{
-		Dst: s.prefix, Ifindex: s.index, Table: d.options.Table, Priority: nat64Priority, Protocol: kernel.Protocol,
+		Dst: prefix, Ifindex: s.index, Table: d.options.Table, Priority: nat64Priority, Protocol: kernel.Protocol,
 		PrefSrc: d.member.self.Address,
 	}
 }
@@ -94,7 +127,7 @@ func (d *daemon) closeNAT64() {
 		return
 	}
 	// The device may be gone already, and the route with it.
-	_ = d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(d.nat64), Delete: true}})
+	_ = d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(d.nat64, d.nat64.now()), Delete: true}})
 	_ = d.nat64.device.Close()
 }
 
@@ -121,7 +154,7 @@ func (d *daemon) viewNAT64() *status.NAT64 {
 		return nil
 	}
 	return &status.NAT64{
-		Prefix: d.nat64.prefix.String(), Pool: d.nat64.pool.String(), Mappings: d.nat64.device.Mappings(), Packets: d.nat64.device.Counts(),
+		Prefix: d.nat64.now().String(), Pool: d.nat64.pool.String(), Mappings: d.nat64.device.Mappings(), Packets: d.nat64.device.Counts(),
 	}
 }
 
@@ -131,7 +164,8 @@ func (d *daemon) nat64Health() []status.Health {
 		return nil
 	}
 	doc, _ := d.documents.current()
-	if doc.Parameters.NAT64 == d.nat64.prefix {
+	own := d.nat64.now()
+	if doc.Parameters.NAT64 == own {
 		return nil
 	}
 	have := "has no NAT64 prefix"
@@ -139,5 +173,5 @@ func (d *daemon) nat64Health() []status.Health {
 		have = "has " + doc.Parameters.NAT64.String()
 	}
 	return []status.Health{{Code: "nat64-prefix", Text: fmt.Sprintf(
-		"this gateway translates %v, but the network %s, so that no one uses it (re6stregistry network set nat64=%v, or start with --nat64 on)", d.nat64.prefix, have, d.nat64.prefix)}}
+		"this gateway translates %v, but the network %s, so that no one uses it (re6stregistry network set nat64=%v, or start with --nat64 on)", own, have, own)}}
 }

@@ -27,6 +27,7 @@ func (d *daemon) apply(doc network.Document) {
 	if d.claims.SetNAT64(doc.Parameters.NAT64) {
 		d.keeper.changed()
 	}
+	d.followNAT64(doc.Parameters.NAT64)
 	d.agent.SetDocument(doc.Version, d.documents.jws)
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +34,7 @@ const (
 // Device is a TUN device and what flows through it.
 type Device struct {
 	device     tun.Device
+	mu         sync.Mutex // guards translator
 	translator *nat64.Translator
 	counts     [nat64.Results]atomic.Uint64
 	mappings   atomic.Int64
@@ -116,6 +119,13 @@ func (d *Device) Counts() map[string]uint64 {
 // Mappings is how many sources have an IPv4 address.
 func (d *Device) Mappings() int { return int(d.mappings.Load()) }
 
+// SetPrefix replaces the NAT64 prefix.
+func (d *Device) SetPrefix(p netip.Prefix) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.translator.SetPrefix(p)
+}
+
 // Run translates until ctx ends, and closes the device.
 func (d *Device) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = d.device.Close() })
@@ -136,16 +146,21 @@ func (d *Device) Run(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("reading from the NAT64 device: %w", err)
 		}
-		now := time.Now()
-		for i := range n {
-			r := d.translator.Translate(now, ins[i][headroom:headroom+sizes[i]], next)
-			d.counts[r].Add(1)
-		}
-		d.mappings.Store(int64(d.translator.Mappings()))
+		d.translate(time.Now(), ins[:n], sizes, next)
 		if err := d.flush(); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+}
+
+func (d *Device) translate(now time.Time, ins [][]byte, sizes []int, next func(int) []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, in := range ins {
+		r := d.translator.Translate(now, in[headroom:headroom+sizes[i]], next)
+		d.counts[r].Add(1)
+	}
+	d.mappings.Store(int64(d.translator.Mappings()))
 }
 
 // next gives room for one more packet. What is full is written first.
