@@ -122,7 +122,7 @@ func nextOf(h status.Hop) string {
 	case n.Kind == "gateway":
 		return "out of the mesh\t\t\t"
 	case n.Kind == "none":
-		return "no route in the mesh\t\t\t"
+		return "not through the mesh\t\t\t"
 	}
 	return "here\t\t\t"
 }

@@ -26,6 +26,11 @@ const (
 	lookAtRoutesEvery = 5 * time.Second
 	// rejudgePause lies between two times that Babel judges all routes anew.
 	rejudgePause = 500 * time.Millisecond
+	// dropPause lies between two times that it does so only to drop what cannot be
+	// proved: it is not used meanwhile, and a neighbour could make us busy with it.
+	dropPause = 30 * time.Second
+	// remindEvery has Babel say again what waits: what it repeats it does not judge.
+	remindEvery = 5 * time.Minute
 	// heldMax bounds the examples of updates that wait for a certificate.
 	heldMax = 4096
 )
@@ -52,6 +57,8 @@ type keeper struct {
 	refusals refusals
 	isStale  bool // Babel has to judge anew
 	isDirty  bool // not all is on disk
+
+	isDroppable bool // Babel holds what it would refuse now
 }
 
 type heldKey struct {
@@ -156,7 +163,7 @@ func (k *keeper) run(ctx context.Context) error {
 	defer workers.Wait()
 	defer cancel()
 	defer k.save()
-	l := keeperLoop{keeper: k, answers: make(chan answer, questionsMax)}
+	l := keeperLoop{keeper: k, answers: make(chan answer, questionsMax), rejudged: time.Now().Add(-rejudgePause)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -204,7 +211,7 @@ func (k *keeper) answered(now time.Time, a answer) {
 		if u, ok := k.held[key]; ok {
 			delete(k.held, key)
 			k.refusals.note(now, u, k.claims.why(u.Prefix, u.From, id))
-			k.isStale = true // what was held is dropped
+			k.isDroppable = true
 		}
 	}
 }
@@ -229,9 +236,11 @@ func (l *keeperLoop) chores(now time.Time) {
 		l.changed()
 	}
 	l.mu.Lock()
-	isDue := l.isStale && now.Sub(l.rejudged) >= rejudgePause
+	since := now.Sub(l.rejudged)
+	isDue := l.isStale && since >= rejudgePause || l.isDroppable && since >= dropPause || len(l.held) > 0 && since >= remindEvery
 	if isDue {
-		l.isStale, l.rejudged = false, now
+		l.isStale, l.isDroppable, l.rejudged = false, false, now
+		clear(l.held)
 	}
 	l.mu.Unlock()
 	if isDue {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -29,6 +30,8 @@ type archive struct {
 	judged    int // times that Babel judged anew
 	looks     int // at the routes
 	routes    []babel.Destination
+	lost      bool           // nobody answers
+	holds     []babel.Update // what Babel judges anew
 	log       strings.Builder
 }
 
@@ -78,6 +81,9 @@ func newArchive(t *testing.T) *archive {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.asked[index]++
+		if a.lost {
+			return nil, errors.New("no answer")
+		}
 		var out []identity.Node
 		for _, n := range a.neighbour[index] {
 			if slices.Contains(ids, n.RouterID) {
@@ -93,7 +99,13 @@ func newArchive(t *testing.T) *archive {
 		a.with(func() { out = a.routes; a.looks++ })
 		return out
 	}
-	a.rejudge = func() { a.with(func() { a.judged++ }) }
+	a.rejudge = func() {
+		var held []babel.Update
+		a.with(func() { a.judged++; held = a.holds })
+		for _, u := range held {
+			a.judge(u)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.run(ctx) }()
@@ -287,6 +299,42 @@ func TestSourcePrefixThatIsNotKnownYet(t *testing.T) {
 				t.Errorf("asked %v", a.asked)
 			}
 		})
+	})
+}
+
+// A neighbour that makes up router-ids costs little: Babel judges anew twice a
+// minute at most, and what it holds is not forgotten.
+func TestT12_MadeUpRouterIDsCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newArchive(t)
+		for i := range 1000 {
+			a.hears(8, "198.51.100.0/24", 0x1000+i, babel.Hold)
+		}
+		a.later(10 * time.Minute)
+		if n := a.times(); n < 1 || n > 25 {
+			t.Errorf("judged anew %d times in 10 minutes", n)
+		}
+		a.with(func() {
+			if n := a.asked[8]; n > 2000 {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	})
+}
+
+// What Babel holds it does not judge again by itself: it is reminded, so that the
+// certificate is looked for as long as somebody announces the route.
+func TestHeldRoutesAreNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newArchive(t)
+		a.with(func() { a.lost = true })
+		u := babel.Update{Prefix: netip.MustParsePrefix("198.51.100.0/24"), RouterID: babel.RouterID(certified(5).RouterID), Interface: 8}
+		a.with(func() { a.holds = []babel.Update{u} })
+		a.judge(u)
+		a.later(time.Hour)
+		a.with(func() { a.lost, a.neighbour[8] = false, []identity.Node{certified(5, announces("198.51.100.0/24"))} })
+		a.later(6 * time.Minute)
+		a.hears(8, "198.51.100.0/24", 5, babel.Accept)
 	})
 }
 

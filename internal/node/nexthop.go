@@ -21,6 +21,7 @@ type signpost struct {
 	routes  func() []babel.RouteState
 	tunnels func() ([]agent.Tunnel, error)
 	own     []netip.Prefix
+	nets    []netip.Prefix // the mesh's
 
 	mu    sync.Mutex // guards the fields below
 	taken time.Time
@@ -33,6 +34,7 @@ func (d *daemon) makeSignpost() {
 		routes:  func() []babel.RouteState { return d.speaker.Snapshot().Routes },
 		tunnels: d.tunnels,
 		own:     []netip.Prefix{d.member.self.Prefix},
+		nets:    d.networks,
 	}
 	if p := d.member.self.IPv4; p.IsValid() {
 		d.signpost.own = append(d.signpost.own, p)
@@ -89,7 +91,7 @@ func (s *signpost) nextHop(to, from netip.Addr) (control.NextHop, error) {
 		}
 	}
 	switch t, isTunnel := s.links[best.Interface]; {
-	case !best.Prefix.IsValid():
+	case !best.Prefix.IsValid() || best.Prefix.Bits() == 0 && !s.isOfMesh(from):
 		return control.NextHop{Kind: control.HopNone}, nil
 	case best.Own && best.From.IsValid() || best.Own && best.Prefix.Bits() == 0:
 		return control.NextHop{Kind: control.HopGateway}, nil
@@ -100,6 +102,22 @@ func (s *signpost) nextHop(to, from netip.Addr) (control.NextHop, error) {
 	default:
 		return throughTunnel(t), nil
 	}
+}
+
+// isOfMesh tells whether packets from there take the mesh's default routes: other
+// packets of this host have its own (rules 26001 to 26005).
+func (s *signpost) isOfMesh(from netip.Addr) bool {
+	for _, p := range s.nets {
+		if p.Contains(from) {
+			return true
+		}
+	}
+	for _, r := range s.known {
+		if r.Prefix.Bits() > 0 && r.Prefix.Contains(from) {
+			return true
+		}
+	}
+	return false
 }
 
 // isLonger: an own route wins over one that was learnt, as it does in Babel.

@@ -36,7 +36,8 @@ func signpostWith(routes ...babel.RouteState) *signpost {
 				{Index: 8, Interface: "re6st-8", Peer: "eight", PeerAddress: "2001:db8:42:8::1"},
 			}, nil
 		},
-		own: []netip.Prefix{netip.MustParsePrefix("2001:db8:42:1::/64"), netip.MustParsePrefix("10.42.1.0/24")},
+		nets: testNetworks,
+		own:  []netip.Prefix{netip.MustParsePrefix("2001:db8:42:1::/64"), netip.MustParsePrefix("10.42.1.0/24")},
 	}
 }
 
@@ -47,7 +48,7 @@ func TestNextHop(t *testing.T) {
 	inside := []babel.RouteState{
 		learnt("2001:db8:42:7::/64", "", 7), learnt("2001:db8:42:8::/64", "", 8), unused,
 		learnt("::/0", net6, 7), learnt("::/0", "2001:db8:1000::/48", 8), learnt("0.0.0.0/0", "", 7),
-		learnt("10.42.8.0/24", "", 8), learnt("2001:db8:cafe::/48", "", 8), learnt("2001:db8:cafe:1::/64", "", 7),
+		learnt("10.42.8.0/24", "", 8), learnt("2001:db8:cafe::/48", "", 8), learnt("2001:db8:1000::/48", "", 8), learnt("2001:db8:cafe:1::/64", "", 7),
 		owned("2001:db8:42:1::/64", ""), owned("198.51.100.0/24", ""), learnt("198.51.100.0/24", "", 7),
 	}
 	gateway := append([]babel.RouteState{owned("::/0", net6), owned("0.0.0.0/0", "")}, inside...)
@@ -70,6 +71,8 @@ func TestNextHop(t *testing.T) {
 		{"out by IPv4", "192.0.2.1", "10.42.1.1", inside, control.HopTunnel, "seven"},
 		{"out, at a gateway", "2001:db8:f000::1", "2001:db8:42:1::1", gateway, control.HopGateway, ""},
 		{"out by IPv4, at a gateway", "192.0.2.1", "10.42.7.1", gateway, control.HopGateway, ""},
+		{"out by IPv4, with an address of the host's own", "192.0.2.1", "192.168.1.2", inside, control.HopNone, ""},
+		{"out by IPv4, from an announced prefix", "192.0.2.1", "198.51.100.9", inside, control.HopTunnel, "seven"},
 		{"nothing known", "2001:db8:42:8::1", "2001:db8:42:1::1", nil, control.HopNone, ""},
 		{"over what is no tunnel", "2001:db8:42:8::1", "2001:db8:42:1::1", []babel.RouteState{learnt("2001:db8:42:8::/64", "", 99)}, control.HopNone, ""},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -274,6 +275,9 @@ func text(a netip.Addr) string {
 // unwrapped leaves the system's own words: which call it was says nothing to who
 // asked.
 func unwrapped(err error) string {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		return call.Err.Error()
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Sprint(op.Err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,7 +99,7 @@ func TestA11_TraceThroughAGateway(t *testing.T) {
 func TestTraceOfWhatDoesNotAnswer(t *testing.T) {
 	tr := newTestTracer(t)
 	tr.survey = func(context.Context, netip.Addr, netip.Addr) (trace.Result, error) {
-		return trace.Result{Error: &net.OpError{Op: "write", Err: syscall.EHOSTUNREACH}}, nil
+		return trace.Result{Error: &net.OpError{Op: "write", Err: os.NewSyscallError("sendmsg", syscall.EHOSTUNREACH)}}, nil
 	}
 	got, err := tr.trace(t.Context(), url.Values{"host": {"node-2"}, "mesh": {"true"}})
 	if err != nil || got.Reached || got.Error != "no route to host" || len(got.Hops) != 1 {
