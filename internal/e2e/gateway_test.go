@@ -270,3 +270,32 @@ func upstreamFails(t *testing.T, w *lab.World, near, far, home *lab.Node) {
 	measured(t, "the upstream is back: originated after %v", took.Round(10*time.Millisecond))
 	w.Lab.Await("the nearest gateway to be used again", 20*time.Second, func() error { return home.Uses(near) })
 }
+
+// A certificate without the right, and flags that contradict each other: one
+// clear error, its exit status, and nothing is changed.
+func TestGatewayThatMayNot(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t)
+	m := l.Mesh(lab.MeshConfig{Nodes: 1})
+	n := m.Nodes[0]
+	before := l.Census(n.Host)
+	for _, c := range []struct {
+		flags  string
+		status int
+		text   string
+	}{
+		{"--gateway", 78, "does not hold the right to be a gateway"},
+		{"--gateway --gateway-ipv6 natted", 2, "want auto, routed"},
+		{"--gateway --gateway-ipv6 translate", 2, "--gateway-prefix"},
+		{"--gateway --gateway-inbound some", 2, "want established or all"},
+		{"--gateway --gateway-check fe80::1", 2, "want the address of a host on the Internet"},
+		{"--nat64 on", 2, "only a gateway can translate"},
+	} {
+		p := n.Host.Start("refused", append([]string{n.Binary, "run", "--state", n.State}, strings.Fields(c.flags)...)...)
+		code, err := p.Wait(lab.Slow(10 * time.Second))
+		if err != nil || code != c.status || !strings.Contains(p.Output(), c.text) {
+			t.Errorf("%s: exit status %d (%v), want %d:\n%s", c.flags, code, err, c.status, p.Output())
+		}
+	}
+	l.WantClean(before, n.Host)
+}
