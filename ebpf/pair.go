@@ -40,6 +40,12 @@ func (p Pair) valid() error {
 	return nil
 }
 
+// CheckPairs says why a translator would refuse them.
+func CheckPairs(pairs []Pair) error {
+	_, err := compile(pairs)
+	return err
+}
+
 // compile makes what the programs read.
 func compile(pairs []Pair) (translateConfig, error) {
 	var c translateConfig

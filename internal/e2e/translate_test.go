@@ -33,9 +33,9 @@ func TestTranslatedPrefix(t *testing.T) {
 	gate.Flags = append(gate.Flags, "--gateway", "--gateway-ipv6", "translate", "--gateway-prefix", outside, "--gateway-inbound", "all")
 
 	before := l.Census(gate.Host)
-	wantRefused(t, gate, "2001:db8:77::/56", "smaller than the network's prefix")
+	wantRefused(t, gate, "2001:db8:77::/56", "2001:db8:77::/56 is smaller than fd6e:1a2b:3c4d::/48")
 	wantRefused(t, gate, "2001:db8:77::1/48", "without host bits")
-	wantRefused(t, gate, "fd6e:1a2b:3c4d::/48", "overlaps the network's prefix")
+	wantRefused(t, gate, "fd6e:1a2b:3c4d::/48", "they overlap")
 	l.WantClean(before, gate.Host)
 
 	m.Start()
@@ -72,9 +72,14 @@ func TestTranslatedPrefix(t *testing.T) {
 		l.Await("the translation to be put back", lab.Slow(20*time.Second), func() error { return seenAs(node, web, public) })
 	}
 
-	// A killed gateway translates again after its next start, and leaves nothing.
+	// A killed gateway translates again after its next start. Nothing but the packets
+	// knew of the connections, so they go on.
+	transfer := node.Host.Transfer(web.V6, lab.Slow(4*time.Second))
 	gate.Kill()
 	gate.Run()
+	if err := transfer.Wait(lab.Slow(60 * time.Second)); err != nil {
+		t.Errorf("a transfer over a gateway that was killed and started again: %v", err)
+	}
 	l.Await("the killed gateway to be one again", lab.Slow(90*time.Second), func() error { return seenAs(node, web, public) })
 	wantNoPanic(t, m)
 	m.Stop()
@@ -123,8 +128,9 @@ func wantTranslation(t *testing.T, gate *lab.Node, inside, outside string) {
 		Gateway struct {
 			Translation       string `json:"translation"`
 			PrefixTranslation struct {
-				Inside, Outside, Method string
-				Out, In                 struct{ Packets, Unmapped uint64 }
+				Pairs   []struct{ Inside, Outside string }
+				Method  string
+				Out, In struct{ Packets, Unmapped uint64 }
 			} `json:"prefix_translation"`
 		}
 	}
@@ -132,7 +138,7 @@ func wantTranslation(t *testing.T, gate *lab.Node, inside, outside string) {
 		t.Fatal(err)
 	}
 	x := s.Gateway.PrefixTranslation
-	if x.Inside != inside || x.Outside != outside || x.Out.Packets == 0 || x.In.Packets == 0 || s.Gateway.Translation != "" {
+	if len(x.Pairs) != 1 || x.Pairs[0].Inside != inside || x.Pairs[0].Outside != outside || x.Out.Packets == 0 || x.In.Packets == 0 || s.Gateway.Translation != "" {
 		t.Errorf("status: %+v", s.Gateway)
 	}
 	measured(t, "by %s: %d packets out, %d in", x.Method, x.Out.Packets, x.In.Packets)

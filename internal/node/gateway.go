@@ -17,11 +17,12 @@ import (
 // GatewayOptions say whether and how the node is a way out of the mesh.
 type GatewayOptions struct {
 	On       bool
-	IPv6     string       // auto, routed, translate, masquerade, off
-	IPv4     string       // masquerade, off
-	Prefix   netip.Prefix // routed here, for translate
-	Uplink   string       // empty: where the default route goes
-	Inbound  string       // established, all
+	IPv6     string            // auto, routed, translate, masquerade, off
+	IPv4     string            // masquerade, off
+	Prefix   netip.Prefix      // routed here, for translate
+	Maps     [][2]netip.Prefix // announced prefixes, and what they are translated to
+	Uplink   string            // empty: where the default route goes
+	Inbound  string            // established, all
 	Checks   []netip.Addr
 	Admit    []netip.Prefix // announced prefixes from which packets may leave
 	AdmitAll bool
@@ -48,6 +49,8 @@ func (o GatewayOptions) check() error {
 		return wrong("--gateway-inbound %q: want established or all", o.Inbound)
 	case o.IPv6 == "translate" && !o.Prefix.IsValid():
 		return wrong("--gateway-ipv6 translate needs the prefix that is routed here: --gateway-prefix")
+	case o.IPv6 != "translate" && len(o.Maps) > 0:
+		return wrong("--gateway-map: only with --gateway-ipv6 translate")
 	case o.Prefix.IsValid() && (!o.Prefix.Addr().Is6() || o.Prefix != o.Prefix.Masked()):
 		return wrong("--gateway-prefix %v: want an IPv6 prefix without host bits", o.Prefix)
 	}

@@ -21,23 +21,33 @@ type translation struct {
 
 func (o GatewayOptions) isTranslated() bool { return o.On && gateway.Way(o.IPv6) == gateway.Translate }
 
-// checkTranslated refuses what can never translate the network.
+// pairs of prefixes to be translated: the network's, and those the operator maps.
+func (d *daemon) pairs() []ebpf.Pair {
+	inside, _ := d.network6()
+	all := []ebpf.Pair{{Inside: inside, Outside: d.options.Gateway.Prefix}}
+	for _, m := range d.options.Gateway.Maps {
+		all = append(all, ebpf.Pair{Inside: m[0], Outside: m[1]})
+	}
+	return all
+}
+
+// checkTranslated refuses what can never be translated.
 func (d *daemon) checkTranslated() error {
-	o := d.options.Gateway
-	if !o.isTranslated() {
+	if !d.options.Gateway.isTranslated() {
 		return nil
 	}
-	inside, ok := d.network6()
-	switch {
-	case !ok:
+	if _, ok := d.network6(); !ok {
 		return fail(Usage, "leave out --gateway-ipv6 translate", "the network has no IPv6 prefix")
-	case inside.Bits() > 64 || o.Prefix.Bits() > 64:
-		return fail(Usage, "use --gateway-ipv6 masquerade", "translating %v to %v: no prefix longer than /64 can be translated (RFC 6296)", inside, o.Prefix)
-	case inside.Overlaps(o.Prefix):
-		return fail(Usage, "if the network's own prefix is routed here, use --gateway-ipv6 routed", "--gateway-prefix %v overlaps the network's prefix %v", o.Prefix, inside)
-	case o.Prefix.Bits() > inside.Bits():
-		return fail(Usage, fmt.Sprintf("have a /%d routed to this host, or use --gateway-ipv6 masquerade", inside.Bits()),
-			"--gateway-prefix %v is smaller than the network's prefix %v: not every node would have an address", o.Prefix, inside)
+	}
+	pairs := d.pairs()
+	if err := ebpf.CheckPairs(pairs); err != nil {
+		return fail(Usage, "if the network's own prefix is routed here use --gateway-ipv6 routed; masquerade always works", "translating prefixes: %w", err)
+	}
+	for _, p := range pairs {
+		if p.Outside.Bits() > p.Inside.Bits() {
+			return fail(Usage, fmt.Sprintf("have a /%d routed to this host, or use --gateway-ipv6 masquerade", p.Inside.Bits()),
+				"translating prefixes: %v is smaller than %v: not every address would have a counterpart", p.Outside, p.Inside)
+		}
 	}
 	if err := ebpf.Supported(); err != nil {
 		return fail(Failed, "use --gateway-ipv6 masquerade, or give the daemon what it lacks", "--gateway-ipv6 translate: %w", err)
@@ -57,8 +67,7 @@ func (d *daemon) network6() (netip.Prefix, bool) {
 // gatewayUplinks is told where packets leave before any does. It moves the
 // translation there; one that is no longer in place it makes anew.
 func (d *daemon) gatewayUplinks(_, v6 string) error {
-	o := d.options.Gateway
-	if !o.isTranslated() {
+	if !d.options.Gateway.isTranslated() {
 		return nil
 	}
 	t := &d.translation
@@ -77,17 +86,17 @@ func (d *daemon) gatewayUplinks(_, v6 string) error {
 	if v6 == "" {
 		return nil // there is no upstream anyway
 	}
-	inside, _ := d.network6()
-	if err := refuseOwnAddress(v6, o.Prefix); err != nil {
+	pairs := d.pairs()
+	for _, p := range pairs {
+		if err := refuseOwnAddress(v6, p.Outside); err != nil {
+			return err
+		}
+	}
+	now, err := ebpf.NewTranslator(ebpf.TranslatorConfig{Uplink: v6, Pairs: pairs, Clsact: d.host.Filters(d.instance)})
+	if err != nil {
 		return err
 	}
-	now, err := ebpf.NewTranslator(ebpf.TranslatorConfig{
-		Uplink: v6, Pairs: []ebpf.Pair{{Inside: inside, Outside: o.Prefix}}, Clsact: d.host.Filters(d.instance),
-	})
-	if err != nil {
-		return fmt.Errorf("translating %v to %v: %w", inside, o.Prefix, err)
-	}
-	d.log.Info("translating prefixes", "inside", inside, "outside", o.Prefix, "uplink", v6, "by", now.Method())
+	d.log.Info("translating prefixes", "pairs", pairs, "uplink", v6, "by", now.Method())
 	t.now, t.uplink = now, v6
 	return nil
 }
@@ -106,7 +115,7 @@ func refuseOwnAddress(uplink string, outside netip.Prefix) error {
 	}
 	for _, a := range addrs {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && outside.Contains(p.Addr()) {
-			return fmt.Errorf("--gateway-prefix %v has this host's own address %v in it: it must be a prefix that the upstream routes to this host, and that nothing else uses", outside, p.Addr())
+			return fmt.Errorf("the outside prefix %v has this host's own address %v in it: it must be a prefix that the upstream routes to this host, and that nothing else uses", outside, p.Addr())
 		}
 	}
 	return nil
@@ -149,8 +158,10 @@ func (d *daemon) viewTranslation() (*status.Translation, error) {
 	if t.now == nil {
 		return nil, nil
 	}
-	pair := t.now.Pairs()[0]
-	view := &status.Translation{Inside: pair.Inside.String(), Outside: pair.Outside.String(), Uplink: t.uplink, Method: t.now.Method()}
+	view := &status.Translation{Uplink: t.uplink, Method: t.now.Method()}
+	for _, p := range t.now.Pairs() {
+		view.Pairs = append(view.Pairs, status.TranslationPair{Inside: p.Inside.String(), Outside: p.Outside.String()})
+	}
 	n, err := t.now.Counters()
 	view.Out, view.In = status.TranslationCounters(n.Egress), status.TranslationCounters(n.Ingress)
 	return view, errors.Join(err, t.now.Check())

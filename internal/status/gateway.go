@@ -22,14 +22,19 @@ type NAT64 struct {
 	Packets  map[string]uint64 `json:"packets"`  // by what became of them
 }
 
-// Translation is one prefix that stands for another outside (RFC 6296).
+// Translation is of prefixes that stand for others outside (RFC 6296).
 type Translation struct {
-	Inside  string              `json:"inside"`
-	Outside string              `json:"outside"`
-	Uplink  string              `json:"uplink"`
-	Method  string              `json:"method"` // tcx, clsact
-	Out     TranslationCounters `json:"out"`
-	In      TranslationCounters `json:"in"`
+	Pairs  []TranslationPair   `json:"pairs"`
+	Uplink string              `json:"uplink"`
+	Method string              `json:"method"` // tcx, clsact
+	Out    TranslationCounters `json:"out"`
+	In     TranslationCounters `json:"in"`
+}
+
+// TranslationPair is a prefix of the mesh and the one that it has outside.
+type TranslationPair struct {
+	Inside  string `json:"inside"`
+	Outside string `json:"outside"`
 }
 
 // TranslationCounters count what went one way.
