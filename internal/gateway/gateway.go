@@ -445,5 +445,8 @@ func (g *Gateway) end() error {
 		err = remove(g.config.Instance)
 	}
 	g.show()
+	if err != nil {
+		g.log.Error("removing our nftables table", "err", err)
+	}
 	return err
 }
