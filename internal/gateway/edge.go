@@ -24,6 +24,9 @@ type EdgeConfig struct {
 	// may come in by several.
 	Exempt, Only []string
 	Mark         uint32 // of our own packets, which stay outside the mesh
+	// Group is that of our tunnels' interfaces: those of another instance on this
+	// host carry another mesh. 0: all tunnels are ours.
+	Group uint32
 }
 
 // Guest is a prefix of another member on the LAN behind an interface.
@@ -33,7 +36,7 @@ type Guest struct {
 }
 
 func (c EdgeConfig) equal(o EdgeConfig) bool {
-	return c.Instance == o.Instance && c.Mark == o.Mark && slices.Equal(c.Networks, o.Networks) &&
+	return c.Instance == o.Instance && c.Mark == o.Mark && c.Group == o.Group && slices.Equal(c.Networks, o.Networks) &&
 		slices.Equal(c.Own, o.Own) && slices.Equal(c.Guests, o.Guests) && slices.Equal(c.Exempt, o.Exempt) && slices.Equal(c.Only, o.Only)
 }
 
@@ -150,8 +153,8 @@ func (c EdgeConfig) put() error {
 
 func (b *builder) entry(c EdgeConfig) {
 	chain := b.hook("entry", nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(afterNAT))
-	b.rule(chain, "", notTunnelOut(), accept())
-	b.rule(chain, "", tunnelIn(), accept()) // relayed
+	b.rule(chain, "", c.notTunnelOut(), accept())
+	b.rule(chain, "", c.tunnelIn(), accept()) // relayed
 	b.rule(chain, "", b.in("exempt"), accept())
 	if len(c.Only) > 0 {
 		b.rule(chain, "", []expr.Any{meta(expr.MetaKeyIIFNAME), b.lookup("only", true)}, accept())
@@ -186,7 +189,17 @@ func (b *builder) outer(c EdgeConfig) {
 	b.eachFamily(func(f family) { b.rule(chain, countOuter, b.address(f, f.src, "mesh"), count(), drop()) })
 }
 
-func notTunnelOut() []expr.Any {
+func (c EdgeConfig) tunnelIn() []expr.Any {
+	if c.Group == 0 {
+		return tunnelIn()
+	}
+	return []expr.Any{meta(expr.MetaKeyIIFGROUP), equals(binaryutil.NativeEndian.PutUint32(c.Group)...)}
+}
+
+func (c EdgeConfig) notTunnelOut() []expr.Any {
+	if c.Group != 0 {
+		return []expr.Any{meta(expr.MetaKeyOIFGROUP), &expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: binaryutil.NativeEndian.PutUint32(c.Group)}}
+	}
 	return []expr.Any{meta(expr.MetaKeyOIFNAME), &expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: []byte(TunnelPrefix)}}
 }
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"strings"
 
@@ -131,6 +132,15 @@ func Alias(instance, peer string) string {
 	alias := aliasPrefix + instance + " to " + peer
 	const longest = 255 // IFALIASZ - 1
 	return alias[:min(len(alias), longest)]
+}
+
+// Group is the link group of an instance's tunnels: by it a firewall tells those
+// of one instance from those of another on the same host. Never 0, which is the
+// kernel's default group.
+func Group(instance string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(instance))
+	return max(h.Sum32()>>1, 1) // where int has 32 bits it must fit
 }
 
 // RemoveLinks deletes the links whose ifalias says that they are the instance's,

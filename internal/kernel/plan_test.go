@@ -132,3 +132,15 @@ func TestRouteRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestGroupsOfInstancesDiffer(t *testing.T) {
+	seen := map[uint32]string{0: "the kernel's default"}
+	for i := range 1000 {
+		instance := fmt.Sprintf("%08x", i*0x9e3779b1)
+		g := Group(instance)
+		if other, twice := seen[g]; twice || g > 1<<31-1 {
+			t.Fatalf("%s has the group %d of %s", instance, g, other)
+		}
+		seen[g] = instance
+	}
+}

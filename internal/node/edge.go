@@ -85,7 +85,7 @@ func (d *daemon) edgeConfigLocked() gateway.EdgeConfig {
 	self := d.member.self
 	c := gateway.EdgeConfig{
 		Instance: d.instance, Networks: d.networks, Own: append([]netip.Prefix{self.Prefix}, d.origins...),
-		Exempt: d.edge.uplinks, Mark: kernel.DefaultMark,
+		Exempt: d.edge.uplinks, Mark: kernel.DefaultMark, Group: kernel.Group(d.instance),
 	}
 	if self.IPv4.IsValid() {
 		c.Own = append(c.Own, self.IPv4)

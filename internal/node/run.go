@@ -277,6 +277,7 @@ func (d *daemon) makeTunnels() {
 		Backend: d.backend, Routing: d.routing, Documents: accepter{d.documents}, Certificates: d.keeper, NextHop: d.signpost.nextHop,
 		Port: d.options.Port, Mark: kernel.DefaultMark,
 		Alias:      func(peer string) string { return kernel.Alias(d.instance, peer) },
+		Group:      kernel.Group(d.instance),
 		Parameters: d.tunnelParameters(d.documents.newest.Parameters),
 		Seeds:      d.options.Peers, Rand: newRand(), Log: d.log,
 	})

@@ -38,6 +38,7 @@ type Config struct {
 	MTU       int    // of every tunnel; 0: wg.DefaultMTU
 	Keepalive time.Duration
 	Alias     func(peer string) string // ifalias of a tunnel to a peer; nil: none
+	Group     uint32                   // of the tunnels' interfaces; 0: the kernel's default
 
 	Parameters tunnel.Parameters
 	Seeds      []netip.AddrPort // control APIs of nodes whose identity is not known yet (--peer)

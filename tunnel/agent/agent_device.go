@@ -95,7 +95,7 @@ func (a *Agent) makeDevice(names [3]string, x tunnel.Create) (wg.Device, wg.Key,
 	var made wg.Device
 	for _, name := range names {
 		made, err = a.config.Backend.Create(wg.Config{
-			Name: name, Alias: alias, PrivateKey: key, Mark: a.config.Mark, MTU: x.MTU, LinkLocal: a.linkLocal,
+			Name: name, Alias: alias, Group: a.config.Group, PrivateKey: key, Mark: a.config.Mark, MTU: x.MTU, LinkLocal: a.linkLocal,
 		})
 		if !errors.Is(err, wg.ErrNameTaken) {
 			break

@@ -67,6 +67,7 @@ func (l links) setUp(link netlink.Link, c Config) error {
 		do   func() error
 	}{
 		{"naming its peer", func() error { return l.handle.LinkSetAlias(link, c.Alias) }},
+		{"putting it into its group", func() error { return l.handle.LinkSetGroup(link, int(c.Group)) }},
 		{"taking its sysctls", func() error { return setSysctls(c.Name) }},
 		{"switching its own addresses off", func() error { return l.handle.LinkSetIP6AddrGenMode(link, addrGenModeNone) }},
 		{"setting its MTU", func() error { return l.handle.LinkSetMTU(link, c.MTU) }},

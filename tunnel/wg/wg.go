@@ -68,6 +68,7 @@ type Device interface {
 type Config struct {
 	Name       string     // re6st-xxxxxxxx
 	Alias      string     // ifalias: kernel.Alias of the instance and the peer's name
+	Group      uint32     // kernel.Group of the instance; 0: the kernel's default group
 	PrivateKey Key        // made for this tunnel alone
 	Port       uint16     // 0: one of the backend's range
 	Mark       uint32     // on the outer packets
