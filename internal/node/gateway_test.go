@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"re6st/babel"
 	"re6st/internal/gateway"
 	"re6st/internal/status"
 )
@@ -59,4 +60,35 @@ func TestGatewayHealth(t *testing.T) {
 	if got := strings.Join(codes, " "); got != "gateway-on-link gateway-ipv4-closed" {
 		t.Errorf("codes %q", got)
 	}
+}
+
+// Until a trial has been made nothing of others is announced, and then what gets
+// through.
+func TestExportOfWhatIsCarried(t *testing.T) {
+	d := &daemon{}
+	six, four := babel.Announcement{Prefix: netip.MustParsePrefix("2001:db8:42::/64")}, babel.Announcement{Prefix: netip.MustParsePrefix("0.0.0.0/0")}
+	own := six
+	own.Own = true
+	want := func(when string, wantSix, wantFour bool) {
+		t.Helper()
+		_, isOwn := d.export(own)
+		_, isSix := d.export(six)
+		_, isFour := d.export(four)
+		if !isOwn || isSix != wantSix || isFour != wantFour {
+			t.Errorf("%s: own %t, IPv6 %t, IPv4 %t", when, isOwn, isSix, isFour)
+		}
+	}
+	want("at first", false, false)
+	if !d.transit.set(gateway.Blocked{}, nil) || d.transit.set(gateway.Blocked{}, nil) {
+		t.Error("the first trial changes something, the same again does not")
+	}
+	want("all gets through", true, true)
+	d.transit.set(gateway.Blocked{IPv4: true}, []string{"table ip filter, chain FORWARD (policy drop)"})
+	want("Docker", true, false)
+	if h := d.transitHealth(); len(h) != 1 || h[0].Code != "firewall-forward-ipv4" || !strings.Contains(h[0].Text, "chain FORWARD") {
+		t.Errorf("health %+v", h)
+	}
+	d.transit.set(gateway.Blocked{}, nil)
+	d.options.NoTransit = true
+	want("--no-transit", false, false)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"re6st/babel"
@@ -27,16 +28,21 @@ const (
 // transit is whether this node carries packets of others: a node that would lose
 // them announces only what is its own.
 type transit struct {
-	mu       sync.Mutex
-	isKnown  bool // a trial was made, or none is possible
+	// carries6 and carries4 say what Babel may announce. They are false until it
+	// is known that packets get through. Apart from the rest, because Babel asks for
+	// each announcement.
+	carries6, carries4 atomic.Bool
+
+	mu       sync.Mutex // guards what follows
+	isKnown  bool       // a trial was made, or none is possible
 	blocked  gateway.Blocked
 	culprits []string
 }
 
-func (t *transit) get() (gateway.Blocked, []string, bool) {
+func (t *transit) get() (gateway.Blocked, []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.blocked, t.culprits, t.isKnown
+	return t.blocked, t.culprits
 }
 
 // set says whether anything changed.
@@ -45,21 +51,23 @@ func (t *transit) set(b gateway.Blocked, culprits []string) bool {
 	defer t.mu.Unlock()
 	changed := !t.isKnown || t.blocked != b
 	t.isKnown, t.blocked, t.culprits = true, b, culprits
+	t.carries6.Store(!b.IPv6)
+	t.carries4.Store(!b.IPv4)
 	return changed
 }
 
 // export lets Babel announce the ways through this node, unless it carries
 // nothing, or it is not known yet whether it can.
 func (d *daemon) export(a babel.Announcement) (add uint16, ok bool) {
-	if a.Own {
+	switch {
+	case a.Own:
 		return 0, true
+	case d.options.NoTransit:
+		return 0, false
+	case a.Prefix.Addr().Is4():
+		return 0, d.transit.carries4.Load()
 	}
-	blocked, _, isKnown := d.transit.get()
-	isBlocked := blocked.IPv6
-	if a.Prefix.Addr().Is4() {
-		isBlocked = blocked.IPv4
-	}
-	return 0, !d.options.NoTransit && isKnown && !isBlocked
+	return 0, d.transit.carries6.Load()
 }
 
 // watchTransit keeps others' packets out where the operator wants that, and
@@ -119,7 +127,7 @@ func (d *daemon) tryTransit() (isBlocked bool) {
 	if blocked.Any() {
 		culprits = gateway.Culprits(d.instance)
 	}
-	before, _, _ := d.transit.get()
+	before, _ := d.transit.get()
 	if !d.transit.set(blocked, culprits) {
 		return blocked.Any()
 	}
@@ -144,7 +152,7 @@ func (d *daemon) tryTransit() (isBlocked bool) {
 
 // transitHealth says what a firewall stops, and what to do.
 func (d *daemon) transitHealth() []status.Health {
-	blocked, culprits, _ := d.transit.get()
+	blocked, culprits := d.transit.get()
 	where := ""
 	if len(culprits) > 0 {
 		where = " (nftables: " + strings.Join(culprits, "; ") + ")"
