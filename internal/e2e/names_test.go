@@ -67,8 +67,37 @@ func TestNames(t *testing.T) {
 	if err := hasHealth(first, "dns-unavailable"); err == nil {
 		t.Error("the port is free, and the node complains")
 	}
+	wantResolved(t, last, m.Nodes[1])
 	wantNoPanic(t, m)
 	m.WantClean()
+}
+
+// wantResolved has systemd-resolved ask the node, as docs/gateway.md says.
+func wantResolved(t *testing.T, n, other *lab.Node) {
+	t.Helper()
+	l := n.Host.Lab
+	r := n.Host.Resolved("../../build/resolved", "[Resolve]", "DNS="+n.Address.String(), "Domains=~lab.mesh", "LLMNR=no", "MulticastDNS=no")
+	defer r.Stop()
+	l.Await("systemd-resolved to answer", 20*time.Second, func() error {
+		return resolves(n.Host, other.Name+".lab.mesh", "ahostsv6", other.Address.String())
+	})
+	if out, err := n.Host.Try("getent", "ahostsv6", "nobody.lab.mesh"); err == nil {
+		t.Errorf("a name that does not exist: %q", out)
+	}
+	// The same for one interface, without a file.
+	link := n.Port.Link.A.Name
+	for _, args := range [][]string{{"dns", link, n.Address.String()}, {"domain", link, "~lab.mesh"}} {
+		if _, err := r.Control(args...); err != nil {
+			t.Error(err)
+		}
+	}
+	l.Await("resolvectl to find the name", 10*time.Second, func() error {
+		out, err := r.Control("query", "-6", other.Name+".lab.mesh")
+		if err == nil && !strings.Contains(out, other.Address.String()) {
+			err = fmt.Errorf("resolvectl query: %q", out)
+		}
+		return err
+	})
 }
 
 // line lets nodes talk to their neighbours alone.
