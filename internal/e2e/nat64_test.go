@@ -41,7 +41,7 @@ func TestNAT64(t *testing.T) {
 	node.Host.ResolvConf("nameserver " + node.Address.String())
 
 	embedded := embed(prefix, web.V4)
-	l.Await("the page by its name", 90*time.Second, func() error {
+	l.Await("the page by its name", 60*time.Second, func() error {
 		_, err := node.Host.Try("curl", "-sS", "--max-time", "3", "http://www.example/")
 		return err
 	})

@@ -192,7 +192,7 @@ func (i *Installed) change(f func(*beside)) error {
 // syncSysctlsLocked changes what is not yet as it must be; the old values are on
 // disk before.
 func (i *Installed) syncSysctlsLocked() (changed []sysctlUndo, err error) {
-	plan, err := sysctlPlan(slices.Contains(i.plan.families(i.beside), unix.AF_INET), i.undo.Sysctls)
+	plan, err := sysctlPlan(i.plan.Forward4 || slices.Contains(i.plan.families(i.beside), unix.AF_INET), i.undo.Sysctls)
 	if err != nil || len(plan) == 0 {
 		return nil, err
 	}

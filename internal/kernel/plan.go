@@ -48,6 +48,8 @@ type Plan struct {
 	Mark         uint32         // M: on every packet towards the underlay
 	RulePriority uint32         // the first of the rules' priorities
 	InstanceID   string         // hash of the state directory: tells ours from another instance's
+	// Forward4: IPv4 is forwarded though the network has none, as for NAT64.
+	Forward4 bool
 
 	// RoutePriority makes it the plan of a lone router, which has no network, no
 	// rules and no table of its own: this is the kernel's metric of its routes,

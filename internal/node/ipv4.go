@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/netip"
+	"slices"
 
 	"re6st/addressing"
 	"re6st/internal/identity"
@@ -69,20 +70,36 @@ func (f fib) Apply(changes []kernel.RouteChange) []error {
 	}
 	f.ways.note(changes)
 	n := len(changes)
-	changes = append(changes[:n:n], f.forSelf(changes)...)
-	f.beside.note(changes)
-	answers := f.host.Apply(changes) // nil where all went well
-	return answers[:min(n, len(answers))]
+	plain := f.withoutSource(changes)
+	f.beside.note(slices.Concat(changes, plain))
+	return f.host.Apply(append(changes[:n:n], halves(plain)...))[:n]
 }
 
-// forSelf are routes for this host's own packets to what is announced for sources
-// of the mesh alone, NAT64's prefix: an unbound socket has no source yet, so that
-// the kernel would not see such a route, and take the host's default.
-func (f fib) forSelf(changes []kernel.RouteChange) []kernel.RouteChange {
+// withoutSource are routes for this host's own packets to what is announced for
+// sources of the mesh alone, NAT64's prefix: an unbound socket has no source yet,
+// so that the kernel would not see such a route, and take the host's default.
+func (f fib) withoutSource(changes []kernel.RouteChange) []kernel.RouteChange {
 	var all []kernel.RouteChange
 	for _, c := range changes {
-		if c.Route.Dst.Bits() > 0 && c.Route.Src.IsValid() && c.Route.Src == f.beside.mesh() {
+		if bits := c.Route.Dst.Bits(); bits > 0 && bits < 128 && c.Route.Src.IsValid() && c.Route.Src == f.beside.mesh() {
 			c.Route.Src = netip.Prefix{}
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// halves makes two longer ones of each route: where Linux has a source-specific
+// route for a destination it does not find one for any source to the very same.
+func halves(changes []kernel.RouteChange) []kernel.RouteChange {
+	var all []kernel.RouteChange
+	for _, c := range changes {
+		p := c.Route.Dst
+		bits := p.Bits() + 1
+		upper := p.Addr().As16()
+		upper[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+		for _, a := range []netip.Addr{p.Addr(), netip.AddrFrom16(upper)} {
+			c.Route.Dst = netip.PrefixFrom(a, bits)
 			all = append(all, c)
 		}
 	}

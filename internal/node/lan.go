@@ -132,8 +132,9 @@ func (d *daemon) offered() advert.Mesh {
 		}
 	}
 	nat64 := doc.Parameters.NAT64
+	// Also NAT64's: beside another router's default it needs a route of its own.
 	for _, p := range slices.Concat(d.origins, d.announced()) {
-		if p.Addr().Is6() && p != nat64 {
+		if p.Addr().Is6() {
 			m.Announced = append(m.Announced, p)
 		}
 	}

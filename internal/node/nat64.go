@@ -80,11 +80,6 @@ func (d *daemon) leadToNAT64(s *nat64Service, name string) error {
 		return err
 	}
 	s.index = index
-	// What comes for the pool goes by the host's own routes, which lead to the
-	// device, and never by its default.
-	if err := d.installed.SetOrigins(append(d.origins[:len(d.origins):len(d.origins)], s.pool)); err != nil {
-		return err
-	}
 	return d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s, s.prefix)}})[0]
 }
 

@@ -210,7 +210,7 @@ func (d *daemon) installKernel() (func(), error) {
 	d.state.load(undoFile, func(data []byte) error { return json.Unmarshal(data, new(map[string]any)) })
 	installed, err := d.host.Install(kernel.Plan{
 		Networks: d.networks, Own: ownPrefixes(d.member.self), Address: d.member.self.Address, Address4: address4(d.member.self), Interface: d.options.AddressInterface,
-		Table: d.options.Table, Mark: kernel.DefaultMark, RulePriority: d.options.RulePriority, InstanceID: d.instance,
+		Table: d.options.Table, Mark: kernel.DefaultMark, RulePriority: d.options.RulePriority, InstanceID: d.instance, Forward4: d.nat64Prefix().IsValid(),
 	}, d.state.path(undoFile))
 	if errors.Is(err, kernel.ErrClaimed) {
 		return nil, fail(Failed, "give this instance a --table and a --rule-priority of its own", "%w", err)
