@@ -150,9 +150,10 @@ func TestTraffic(t *testing.T) {
 	methods(t, func(t *testing.T, clsact bool) {
 		s := newSite(t)
 		// What a filter on the forward hook is to see: the inside's addresses.
-		s.gw.NFT("table ip6 seen {", "counter inside {}", "counter outside {}", "chain f {", "type filter hook forward priority 0;",
-			"ip6 saddr fd00:1::/48 counter name inside", "ip6 daddr fd00:1::/48 counter name inside",
-			"oifname "+s.uplink+" ip6 saddr 2001:db8:1::/48 counter name outside", "ip6 daddr 2001:db8:1::/48 oifname != "+s.uplink+" counter name outside", "}", "}")
+		s.gw.NFT("table ip6 seen {", "chain inside {", "type filter hook forward priority 0;",
+			"ip6 saddr fd00:1::/48 oifname "+s.uplink+" counter", "ip6 daddr fd00:1::/48 iifname "+s.uplink+" counter", "}",
+			"chain outside {", "type filter hook forward priority 0;",
+			"ip6 saddr 2001:db8:1::/48 oifname "+s.uplink+" counter", "ip6 daddr 2001:db8:1::/48 iifname "+s.uplink+" counter", "}", "}")
 		before := s.Census(s.gw)
 		p := s.translate(clsact)
 		publicIn := public(t, insideIn.String())
@@ -174,9 +175,9 @@ func TestTraffic(t *testing.T) {
 			}
 		})
 		t.Run("what filters see", func(t *testing.T) {
-			out := s.gw.Run("nft", "list", "counters", "table", "ip6", "seen")
-			in, outside, _ := strings.Cut(out, "counter outside")
-			if strings.Contains(in, "packets 0 ") || !strings.Contains(outside, "packets 0 ") {
+			out := s.gw.Run("nft", "list", "table", "ip6", "seen")
+			in, outside, _ := strings.Cut(out, "chain outside")
+			if strings.Contains(in, "packets 0 ") || strings.Count(outside, "packets 0 ") != 2 {
 				t.Errorf("on the forward hook:\n%s", out)
 			}
 			s.gw.NFT("delete table ip6 seen")
