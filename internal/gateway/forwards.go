@@ -32,6 +32,8 @@ const (
 	trialPatience = 600 * time.Millisecond
 	trialPause    = 100 * time.Millisecond
 	babelPort     = 6696
+	// trialAlias tells people, and tests, that the interface is no tunnel.
+	trialAlias = "trial of re6st"
 )
 
 // Trial is what Forwards needs.
@@ -120,6 +122,9 @@ func openTUN(name string) (*os.File, int, error) {
 	}
 	f := os.NewFile(uintptr(fd), name) // with the poller: it has deadlines
 	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetAlias(link, trialAlias)
+	}
 	if err == nil {
 		err = netlink.LinkSetUp(link)
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -38,8 +39,20 @@ type onLink struct {
 	prefix  netip.Prefix
 }
 
+// lookAttempts bounds how often a list is begun anew because the kernel's tables
+// changed meanwhile.
+const lookAttempts = 5
+
 // look lists links and the main table.
 func look() (sight, error) {
+	s, err := glance()
+	for n := 1; n < lookAttempts && errors.Is(err, netlink.ErrDumpInterrupted); n++ {
+		s, err = glance()
+	}
+	return s, err
+}
+
+func glance() (sight, error) {
 	s := sight{links: map[int]link{}}
 	links, err := netlink.LinkList()
 	if err != nil {
