@@ -82,7 +82,7 @@ func TestZ30_IPv4OverTheMesh(t *testing.T) {
 	config := lab.MeshConfig{Nodes: nodes, Tunnels: 2, Refresh: 5 * time.Minute, Talk: ring(nodes)}
 	if soak() {
 		nodes, init, want = 40, []string{"--ipv4", "10.42.0.0/16", "--ipv4-prefix", "21"}, 32
-		config = lab.MeshConfig{Nodes: nodes, Refresh: 5 * time.Minute}
+		config = lab.MeshConfig{Nodes: nodes, Tunnels: 4, Refresh: 5 * time.Minute}
 	}
 	config.Init = init
 	m := lab.New(t).Mesh(config)
