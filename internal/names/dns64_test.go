@@ -136,3 +136,59 @@ func TestIPv4OnlyIsAnsweredHere(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// What other servers send becomes an answer that can be sent, and is not longer
+// than the client takes.
+func FuzzInquiry(f *testing.F) {
+	d := testDirectory(func(c *Config) { c.NAT64 = netip.MustParsePrefix("2001:db8:64::/96") })
+	answer := func(kind uint16, text string) []byte {
+		m := new(dns.Msg)
+		m.SetQuestion("www.example.", kind)
+		m.Response = true
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		m.Answer = append(m.Answer, rr)
+		return pack(f, m)
+	}
+	f.Add(answer(dns.TypeAAAA, "www.example. 60 IN AAAA ::ffff:192.0.2.1"), answer(dns.TypeA, "www.example. 60 IN A 192.0.2.33"), true)
+	f.Add(answer(dns.TypeAAAA, "www.example. 60 IN CNAME web.example."), answer(dns.TypeA, "www.example. 60 IN CNAME web.example."), false)
+	f.Add([]byte{}, answer(dns.TypeA, "www.example. 60 IN A 10.0.0.1"), true)
+	f.Fuzz(func(t *testing.T, one, two []byte, edns bool) {
+		for _, kind := range []uint16{dns.TypeAAAA, dns.TypePTR, dns.TypeTXT} {
+			name := "www.example."
+			if kind == dns.TypePTR {
+				name = reverse("2001:db8:64::808:404")
+			}
+			inquiry := d.Answer(ask(t, name, kind, func(m *dns.Msg) {
+				if edns {
+					m.SetEdns0(1232, true)
+				}
+			}), Client{Recursion: true}).Ask
+			first, second := unpacked(one), unpacked(two)
+			if _, ok := inquiry.Second(first); !ok {
+				second = nil
+			}
+			r := inquiry.Reply(first, second)
+			out, err := r.Pack()
+			if err != nil {
+				return // it holds what this library reads and does not write; the client asks again
+			}
+			if len(out) > udpSize || !edns && len(out) > plainSize {
+				t.Fatalf("%d bytes", len(out))
+			}
+			if r.Id != 4711 || !r.Response || len(r.Question) != 1 || r.Question[0].Name != name {
+				t.Fatalf("not an answer to this: %v", r)
+			}
+		}
+	})
+}
+
+func unpacked(b []byte) *dns.Msg {
+	m := new(dns.Msg)
+	if m.Unpack(b) != nil {
+		return nil
+	}
+	return m
+}
