@@ -44,7 +44,7 @@ func traceFrom(n *lab.Node, host string) (traced, string, time.Duration) {
 	return t, text, took
 }
 
-// A line of five nodes with 20 ms between any two: trace prints the four hops
+// A line of five nodes with 40 ms between any two: trace prints the four hops
 // with their names, the tunnel from each to the next, and tunnels' round trips
 // whose sum is the one of ICMP within a tenth. A target that is dead is told
 // within two seconds.
@@ -53,7 +53,7 @@ func TestA11_TraceAlongALineOfFourHops(t *testing.T) {
 	m := lab.New(t).Mesh(lab.MeshConfig{
 		Nodes:   hops + 1,
 		Talk:    func(i, j int) bool { return i-j == 1 || j-i == 1 },
-		Weather: func(int) lab.Weather { return lab.Weather{Delay: 5 * time.Millisecond} },
+		Weather: func(int) lab.Weather { return lab.Weather{Delay: 10 * time.Millisecond} },
 	})
 	m.Start()
 	m.AllPairs(60 * time.Second)

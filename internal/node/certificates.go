@@ -22,8 +22,10 @@ const (
 	questionsMax = 4
 	// quietPause lies between questions that nothing but names waits for.
 	quietPause = 500 * time.Millisecond
-	// lookAtRoutesEvery finds nodes whose certificate is not at hand.
+	// lookAtRoutesEvery finds nodes whose certificate is not at hand; it is longer
+	// when the last look found none: the look costs a walk over all routes.
 	lookAtRoutesEvery = 5 * time.Second
+	lookWhenQuiet     = 15 * time.Second
 	// rejudgePause lies between two times that Babel judges all routes anew.
 	rejudgePause = 500 * time.Millisecond
 	// dropPause lies between two times that it does so only to drop what cannot be
@@ -224,7 +226,8 @@ type keeperLoop struct {
 	neighbours []int       // interfaces of the tunnels
 	names      map[int]string
 
-	routes, quiet, reported, rejudged, saved time.Time // when these were done last
+	looksAt                          time.Time // when the routes are due to be looked at
+	quiet, reported, rejudged, saved time.Time // when these were done last
 }
 
 // chores does what is due.
@@ -255,9 +258,10 @@ func (l *keeperLoop) chores(now time.Time) {
 // look finds the neighbours of now, and nodes that are reached and whose
 // certificate is missing or was renewed, probably.
 func (l *keeperLoop) look(now time.Time) {
-	if now.Sub(l.routes) < lookAtRoutesEvery && !l.hasStrangers() {
+	if now.Before(l.looksAt) && !l.hasStrangers() {
 		return
 	}
+	l.looksAt = now.Add(lookAtRoutesEvery)
 	tunnels, err := l.tunnels()
 	if err != nil {
 		return // the tunnels' loop is about to end
@@ -270,7 +274,6 @@ func (l *keeperLoop) look(now time.Time) {
 		}
 	}
 	slices.Sort(l.neighbours)
-	l.routes = now
 	destinations := l.destinations()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,6 +284,9 @@ func (l *keeperLoop) look(now time.Time) {
 		}
 	}
 	l.wants.Tidy(now, l.neighbours)
+	if l.wants.Len() == 0 && len(l.neighbours) > 0 {
+		l.looksAt = now.Add(lookWhenQuiet)
+	}
 	for key := range l.held {
 		if !slices.Contains(l.neighbours, key.index) {
 			delete(l.held, key)
@@ -326,7 +332,7 @@ func (l *keeperLoop) next(now time.Time) (origin.Question, bool) {
 
 // pause is how long nothing will be due.
 func (l *keeperLoop) pause(now time.Time) time.Duration {
-	wake := l.routes.Add(lookAtRoutesEvery)
+	wake := l.looksAt
 	if e := l.claims.nextExpiry(); !e.IsZero() && e.Before(wake) {
 		wake = e.Add(time.Millisecond)
 	}
