@@ -23,6 +23,8 @@ const (
 	// trials while all is well.
 	trialAfter = 3 * time.Second
 	trialPause = 30 * time.Second
+	// watchPatience is how long the watcher of the rules may take to begin.
+	watchPatience = 200 * time.Millisecond
 )
 
 // transit is whether this node carries packets of others: a node that would lose
@@ -91,6 +93,15 @@ func (d *daemon) watchTransit(ctx context.Context) error {
 			}
 		})
 	})
+	// First watch, then try: no change is missed, and none is taken for one.
+	first := time.NewTimer(watchPatience)
+	defer first.Stop()
+	select {
+	case <-changed:
+	case <-first.C: // a kernel without nftables
+	case <-ctx.Done():
+		return nil
+	}
 	for {
 		isBlocked := d.tryTransit()
 		last := time.Now()
