@@ -257,7 +257,7 @@ const (
 	// bulkPause is well below the delays by which updates are collected anyway.
 	// The socket's buffer holds more than comes meanwhile, and the kernel notes
 	// when it came.
-	bulkPause = 20 * time.Millisecond
+	bulkPause = 50 * time.Millisecond
 )
 
 func isBulk(batch []datagram) bool {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -71,14 +70,10 @@ func babelCommand() *cobra.Command {
 
 // fitRuntime fits Go's runtime to a process that is one loop: with a second
 // processor to schedule for, each datagram wakes threads that find nothing to
-// do. Tables are long-lived and the garbage of a burst is not, so that memory is
-// worth more than the collector's time. The variables of the runtime win.
+// do. The variable of the runtime wins.
 func fitRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
 	}
 }
 
