@@ -65,6 +65,19 @@ func inventoryOf(table string) (string, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
+// sizeOf reads it from an inventory.
+func sizeOf(text string) (n size) {
+	for line := range strings.Lines(text) {
+		switch words := strings.Fields(line); words[0] {
+		case "rule":
+			n.rules++
+		case "set":
+			n.elements += len(words) - 2
+		}
+	}
+	return n
+}
+
 func exists(conn *nftables.Conn, table string) (bool, error) {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == table }), err

@@ -23,6 +23,9 @@ type keeper struct {
 	trouble   string // why the table is not there
 }
 
+// notOurs is equal to no inventory.
+const notOurs = "not ours"
+
 // heed notes that something happened in nftables, our own doings among it.
 func (k *keeper) heed(now time.Time) {
 	if !k.nextCheck.IsZero() {
@@ -54,7 +57,7 @@ func (k *keeper) deadline() time.Time {
 }
 
 func (k *keeper) put(now time.Time, wants content) {
-	err := put(k.instance, wants)
+	want, err := put(k.instance, wants)
 	text := ""
 	if err == nil {
 		text, err = inventory(k.instance)
@@ -68,8 +71,17 @@ func (k *keeper) put(now time.Time, wants content) {
 		k.trouble = why
 		return
 	}
-	k.has, k.isPut, k.text, k.trouble = wants, true, text, ""
-	k.nextPut, k.nextCheck = time.Time{}, time.Time{}
+	k.has, k.isPut, k.trouble, k.nextPut = wants, true, "", time.Time{}
+	k.taken(text, want, now)
+}
+
+// taken notes what was found after putting.
+func (k *keeper) taken(text string, want size, now time.Time) {
+	k.text, k.nextCheck = text, time.Time{}
+	if sizeOf(text) != want {
+		// Somebody was faster than our look: what is there now is not what we put.
+		k.text, k.nextCheck = notOurs, now.Add(checkPause)
+	}
 }
 
 // check puts the table back where another changed it.

@@ -21,7 +21,7 @@ func TestWatchRules(t *testing.T) {
 		WatchRules(ctx, slog.New(slog.DiscardHandler), func() { told.Add(1) })
 	}()
 	await(t, "the first look", time.Second, func() bool { return told.Load() == 1 })
-	must(t, put(instance, someContent()))
+	mustPut(t, someContent())
 	nft(t, "table inet f { set bad { type ipv4_addr; }; chain f { type filter hook forward priority 0; }; }")
 	await(t, "another's table", time.Second, func() bool { return told.Load() == 2 })
 	nft(t, "add element inet f bad { 192.0.2.1 }")

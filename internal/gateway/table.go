@@ -45,14 +45,20 @@ type builder struct {
 	conn  *nftables.Conn
 	table *nftables.Table
 	sets  map[string]*nftables.Set
+	size  size
 	err   error
 }
+
+// size is that of a table, to tell a whole one from one that somebody changed
+// before we had looked at it.
+type size struct{ rules, elements int }
 
 func (b *builder) set(name string, kind nftables.SetDatatype, isInterval bool, elements []nftables.SetElement) {
 	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind, Interval: isInterval}
 	if kind == nftables.TypeIFName {
 		s.KeyByteOrder = binaryutil.NativeEndian // or nft(8) shows no names
 	}
+	b.size.elements += len(elements)
 	if err := b.conn.AddSet(s, elements); err != nil && b.err == nil {
 		b.err = err
 	}
@@ -70,14 +76,15 @@ func (b *builder) rule(chain *nftables.Chain, comment string, parts ...[]expr.An
 	if comment != "" {
 		r.UserData = userdata.AppendString(nil, userdata.TypeComment, comment)
 	}
+	b.size.rules++
 	b.conn.AddRule(r)
 }
 
 // put replaces the instance's table, whole and at once.
-func put(instance string, c content) error {
+func put(instance string, c content) (size, error) {
 	conn, err := nftables.New()
 	if err != nil {
-		return err
+		return size{}, err
 	}
 	b := &builder{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(instance)}, sets: map[string]*nftables.Set{}}
 	conn.AddTable(b.table) // to delete what is not there is an error
@@ -95,9 +102,9 @@ func put(instance string, c content) error {
 		b.nat(c)
 	}
 	if b.err != nil {
-		return b.err
+		return size{}, b.err
 	}
-	return conn.Flush()
+	return b.size, conn.Flush()
 }
 
 // remove deletes the table, where there is one.

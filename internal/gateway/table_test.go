@@ -32,7 +32,7 @@ func TestTableInTheKernel(t *testing.T) {
 	nft(t, "table inet filter { chain forward { type filter hook forward priority 0; policy accept; tcp dport 25 drop; }; }")
 	others := ruleset(t)
 
-	must(t, put(instance, someContent()))
+	mustPut(t, someContent())
 	got := ruleset(t)
 	t.Logf("%s", got)
 	for _, want := range []string{
@@ -46,7 +46,7 @@ func TestTableInTheKernel(t *testing.T) {
 	}
 	one, err := inventory(instance)
 	must(t, err)
-	must(t, put(instance, someContent()))
+	mustPut(t, someContent())
 	two, err := inventory(instance)
 	must(t, err)
 	if strings.Count(one, "\n") != strings.Count(two, "\n") || len(one) == 0 {
@@ -63,7 +63,7 @@ func TestTableInTheKernel(t *testing.T) {
 		"policy":  "chain inet re6st-1f2e3d4c forward { policy drop; }",
 		"table":   "delete table inet re6st-1f2e3d4c",
 	} {
-		must(t, put(instance, someContent()))
+		mustPut(t, someContent())
 		before, err := inventory(instance)
 		must(t, err)
 		nft(t, change)
@@ -73,7 +73,7 @@ func TestTableInTheKernel(t *testing.T) {
 			t.Errorf("that the %s is gone is not seen", what)
 		}
 	}
-	must(t, put(instance, someContent()))
+	mustPut(t, someContent())
 	removed, err := RemoveLeftovers(instance)
 	if !removed || err != nil {
 		t.Errorf("removing: %v %v", removed, err)
@@ -152,5 +152,16 @@ func TestMissing(t *testing.T) {
 		if !strings.Contains(v4, c.v4) || (v4 == "") != (c.v4 == "") || !strings.Contains(v6, c.v6) || (v6 == "") != (c.v6 == "") {
 			t.Errorf("%s: IPv4 %q, IPv6 %q", c.name, v4, v6)
 		}
+	}
+}
+
+func mustPut(t *testing.T, c content) {
+	t.Helper()
+	want, err := put(instance, c)
+	must(t, err)
+	text, err := inventory(instance)
+	must(t, err)
+	if got := sizeOf(text); got != want {
+		t.Fatalf("the table has %+v, want %+v:\n%s", got, want, text)
 	}
 }

@@ -75,12 +75,10 @@ func TestTrafficThroughTheTable(t *testing.T) {
 		"ip6 saddr 2001:db8:bad::/48", "tcp flags syn tcp option maxseg size 1220", "tcp flags syn tcp option maxseg size > 1220", "ip saddr 10.42.0.0/16")
 	atHost := watchIn(t, "in", "tcp flags syn")
 	config := content{mesh: prefixes("2001:db8:42::/48", "10.42.0.0/16"), uplinks: []string{"eth0"}, masq4: true, mss: true}
-	must(t, put(instance, config))
+	mustPut(t, config)
 
 	for _, to := range []string{server6, server4} {
-		if !pings("in", to) {
-			t.Errorf("%s does not answer the mesh", to)
-		}
+		await(t, to+" answers the mesh", 5*time.Second, func() bool { return pings("in", to) })
 	}
 	if atServer(0) == 0 || atServer(2) == 0 || atServer(6) != 0 {
 		t.Errorf("routed IPv6 %d, masqueraded IPv4 %d, IPv4 as it was %d", atServer(0), atServer(2), atServer(6))
@@ -104,7 +102,7 @@ func TestTrafficThroughTheTable(t *testing.T) {
 	}
 
 	config.letIn = true
-	must(t, put(instance, config))
+	mustPut(t, config)
 	if !pings("isp", own6) {
 		t.Error("all is let in, and nothing comes")
 	}
@@ -116,21 +114,21 @@ func TestTrafficThroughTheTable(t *testing.T) {
 		t.Errorf("counted %v, %v", n, err)
 	}
 	config.local = prefixes("2001:db8:42:bad::/64")
-	must(t, put(instance, config))
+	mustPut(t, config)
 	tries("isp", "ping", "-q", "-c", "1", "-W", "1", "-I", "2001:db8:42:bad::1", own6)
 	if n, err = counts(instance); err != nil || n[countSpoofed] != 0 {
 		t.Errorf("a neighbour with an address of the mesh is refused: %v, %v", n, err)
 	}
 
 	config.masq6, config.letIn, config.local = true, false, nil
-	must(t, put(instance, config))
+	mustPut(t, config)
 	begin := time.Now()
 	if !pings("in", server6) || atServer(1) == 0 {
 		t.Errorf("masqueraded IPv6: %d packets after %v", atServer(1), time.Since(begin))
 	}
 	// Another instance's tunnel is not ours to judge.
 	config.others = []string{"re6st-00000001"}
-	must(t, put(instance, config))
+	mustPut(t, config)
 	before := atServer(3)
 	pings("in", server6, "-I", "2001:db8:bad::2")
 	if atServer(3) == before {
