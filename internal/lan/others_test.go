@@ -139,3 +139,34 @@ func TestInterfaceThatComesAndGoes(t *testing.T) {
 	}
 	l.WantClean(before, n.Host)
 }
+
+// Another Babel router on the LAN, and its host's neighbour discovery, work as
+// before; so does what it learns.
+func TestBabeldOnTheSameLAN(t *testing.T) {
+	t.Parallel()
+	l, sw, n, m := testLAN(t, "phone")
+	other := l.Host("other")
+	sw.Attach(other)
+	other.IP("addr add 2001:db8:77::1/64 dev lo")
+	other.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	n.start()
+	m[0].AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 10*time.Second)
+	for _, h := range []*lab.Host{n.Host, other} {
+		h.Start("babeld", "babeld", "-I", h.Path("babeld.pid"), "-S", h.Path("babeld.state"),
+			"-C", "default hello-interval 1 update-interval 4", "-C", "redistribute ip 2001:db8:77::/64 allow", "-C", "redistribute local deny", "eth0")
+	}
+	l.Await("babeld's route", 20*time.Second, func() error {
+		if out := n.Run("ip", "-6", "route", "show", "2001:db8:77::/64"); !strings.Contains(out, "via "+linkLocal(other)) {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+	other.IP("route add 2001:db8:42::/48 via " + linkLocal(n.Host) + " dev eth0") // the way back
+	if err := n.Ping(netip.MustParseAddr("2001:db8:77::1")); err != nil {
+		t.Error(err)
+	}
+	if err := m[0].Host.Ping(netip.MustParseAddr("2001:db8:42:10::1")); err != nil {
+		t.Error(err)
+	}
+	n.wantHealth("good health", func(h string) bool { return h == "HEALTH []" })
+}
