@@ -30,11 +30,11 @@ func TestZ29_NothingOfTheUnderlayEntersTheMesh(t *testing.T) {
 	r := w.AllPairs(30 * time.Second)
 	measured(t, "an IPv4-only home, nodes with IPv4, IPv6 and both, two gateways: %v", r)
 	led := append(w.Others[:len(w.Others):len(w.Others)], home.Node)
-	for _, n := range led {
-		w.Lab.Await(n.Name+" to have default routes of the mesh's", 20*time.Second, func() error { return n.Uses(nil) })
-	}
 	wantInternet := func(when string) {
 		t.Helper()
+		for _, n := range led {
+			w.Lab.Await(n.Name+" to have default routes of the mesh's", 30*time.Second, func() error { return n.Uses(nil) })
+		}
 		for i, n := range w.Others {
 			wantSeen(t, when, n, w.Web4.V4, families[i]&lab.IPv4 != 0, n.Port.V4)
 			wantSeen(t, when, n, w.Web6.V6, families[i]&lab.IPv6 != 0, n.Port.V6)

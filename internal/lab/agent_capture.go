@@ -174,14 +174,16 @@ func (c *CaptureArgs) judgeInner(packet []byte) string {
 }
 
 // mayBeInside judges by the addresses. What a router says of a packet that it
-// dropped may bear any address of the router.
+// dropped may bear any address of the router. And what a host's kernel says of
+// an outer packet, it says without our mark: while the host has no default route
+// of its own, that takes the mesh's, and ends at the gateway.
 func (c *CaptureArgs) mayBeInside(p packet) bool {
 	if len(c.Underlay) == 0 {
 		return c.isInner(p.src) && c.isInner(p.dst)
 	}
 	icmp := p.protocol == unix.IPPROTO_ICMP || p.protocol == unix.IPPROTO_ICMPV6
 	outer := func(a netip.Addr) bool { return !c.isInner(a) && contains(c.Underlay, a) }
-	return !outer(p.dst) && (icmp || !outer(p.src)) && (c.isInner(p.src) || c.isInner(p.dst))
+	return icmp || !outer(p.dst) && !outer(p.src) && (c.isInner(p.src) || c.isInner(p.dst))
 }
 
 // trialRange holds the IPv4 addresses of a node's trial whether its host

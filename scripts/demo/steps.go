@@ -139,6 +139,18 @@ func (s *story) trace() {
 	if names[0] != home.Node.Name || gateway < 2 || gateway > len(names)-3 {
 		s.Errorf("the way is %v, want the home's node, others, a gateway, the outside", names)
 	}
+	var said string
+	s.works("re6stnode trace to know the whole way", func() (err error) {
+		said, err = home.Host.Try(home.Node.Binary, "trace", s.w.Web6.V6.String(), "--mesh", "--state", home.Node.State)
+		if err == nil && (!strings.Contains(said, "out of the mesh") || strings.Contains(said, "?")) {
+			err = fmt.Errorf("it says\n%s", said)
+		}
+		return err
+	})
+	fmt.Fprintf(s.Out, "\n  re6stnode trace %v --mesh, at the second home:\n", s.w.Web6.V6)
+	for line := range strings.Lines(said) {
+		fmt.Fprintf(s.Out, "    %s", line)
+	}
 }
 
 // name tells whose address it is.
