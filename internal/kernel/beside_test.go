@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -55,6 +56,10 @@ func host4(t *testing.T, h *Host) (tunnel Link) {
 	} {
 		ip(t, line)
 	}
+	await(t, "the addresses to be in use", 5*time.Second, func() bool {
+		local := ip(t, "-6 route show table local")
+		return strings.Contains(local, "local 2001:db8:ffff::5 ") && strings.Contains(local, "local 2001:db8:77::1 ")
+	})
 	tunnel, err := h.LinkByName("re6st-0001")
 	must(t, err)
 	return tunnel
