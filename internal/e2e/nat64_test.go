@@ -67,6 +67,17 @@ func TestNAT64(t *testing.T) {
 	}
 	wantPathMTU(t, m, node, web, embedded)
 
+	// A device that somebody deletes is made again.
+	for line := range strings.Lines(gate.Host.Run("ip", "-o", "link", "show")) {
+		if name := strings.TrimSuffix(strings.Fields(line)[1], ":"); strings.HasPrefix(name, "re6st-n") {
+			gate.Host.IP("link del " + name)
+		}
+	}
+	l.Await("the deleted device to be back", 20*time.Second, func() error {
+		_, err := node.Host.Page(embedded, lab.Slow(2*time.Second))
+		return err
+	})
+
 	// A killed gateway translates again after its next start.
 	gate.Kill()
 	gate.Run()

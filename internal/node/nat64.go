@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"re6st/internal/kernel"
 	"re6st/internal/nat64"
@@ -18,12 +19,20 @@ const nat64Link = tunnelPrefix + "n"
 
 // nat64Service is a gateway's translation to IPv4.
 type nat64Service struct {
-	pool   netip.Prefix
+	name       string // of the device
+	pool       netip.Prefix
+	translator *nat64.Translator
+
+	mu     sync.Mutex // guards the fields below
 	device *tun.Device
 	index  int
-
-	mu     sync.Mutex // guards the field below
 	prefix netip.Prefix
+}
+
+func (s *nat64Service) open() *tun.Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.device
 }
 
 func (s *nat64Service) now() netip.Prefix {
@@ -61,26 +70,33 @@ func (d *daemon) openNAT64() (func(), error) {
 	if err != nil {
 		return nil, fail(Usage, "see: re6stnode run --help", "--nat64: %w", err)
 	}
-	name := nat64Link + d.instance
-	if s.device, err = tun.Open(name, translator); err != nil {
+	s.name, s.translator = nat64Link+d.instance, translator
+	if err := d.leadToNAT64(s); err != nil {
 		return nil, fail(Failed, "leave out --nat64 if this host cannot have TUN devices", "--nat64: %w", err)
-	}
-	if err := d.leadToNAT64(s, name); err != nil {
-		_ = s.device.Close()
-		return nil, fmt.Errorf("preparing NAT64: %w", err)
 	}
 	d.nat64 = s
 	return func() { d.closeNAT64() }, nil
 }
 
-func (d *daemon) leadToNAT64(s *nat64Service, name string) error {
-	own := netip.PrefixFrom(nat64.Own(s.pool), s.pool.Bits())
-	index, err := d.host.SetUpTUN(name, kernel.Alias(d.instance, "IPv4 by NAT64"), own)
+// leadToNAT64 makes the device and what leads to it. It may be called again where
+// the device is gone.
+func (d *daemon) leadToNAT64(s *nat64Service) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	device, err := tun.Open(s.name, s.translator)
 	if err != nil {
 		return err
 	}
-	s.index = index
-	return d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s, s.prefix)}})[0]
+	own := netip.PrefixFrom(nat64.Own(s.pool), s.pool.Bits())
+	if s.index, err = d.host.SetUpTUN(s.name, kernel.Alias(d.instance, "IPv4 by NAT64"), own); err == nil {
+		err = d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(s, s.prefix)}})[0]
+	}
+	if err != nil {
+		_ = device.Close()
+		return err
+	}
+	s.device = device
+	return nil
 }
 
 // followNAT64 goes over to another prefix, where the operator leaves it to the
@@ -123,7 +139,7 @@ func (d *daemon) closeNAT64() {
 	}
 	// The device may be gone already, and the route with it.
 	_ = d.host.Apply([]kernel.RouteChange{{Route: d.nat64Route(d.nat64, d.nat64.now()), Delete: true}})
-	_ = d.nat64.device.Close()
+	_ = d.nat64.open().Close()
 }
 
 // nat64PoolInUse is invalid where nothing is translated.
@@ -134,13 +150,27 @@ func (d *daemon) nat64PoolInUse() netip.Prefix {
 	return d.nat64.pool
 }
 
-// runNAT64 translates until ctx ends, which is after Babel has led others away.
+// nat64Pause lies between two attempts to make the device again.
+const nat64Pause = time.Second
+
+// runNAT64 translates until ctx ends, which is after Babel has led others away. A
+// device that somebody deletes is made again.
 func (d *daemon) runNAT64(ctx context.Context) error {
 	if d.nat64 == nil {
 		<-ctx.Done()
 		return nil
 	}
-	return d.nat64.device.Run(ctx)
+	for {
+		err := d.nat64.open().Run(ctx)
+		for err != nil && ctx.Err() == nil {
+			d.log.Warn("the NAT64 device is gone; making it again", "interface", d.nat64.name, "err", err)
+			wait(ctx, nat64Pause)
+			err = d.leadToNAT64(d.nat64)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
 }
 
 // viewNAT64 is nil where the node translates nothing.
@@ -148,8 +178,9 @@ func (d *daemon) viewNAT64() *status.NAT64 {
 	if d.nat64 == nil {
 		return nil
 	}
+	device := d.nat64.open()
 	return &status.NAT64{
-		Prefix: d.nat64.now().String(), Pool: d.nat64.pool.String(), Mappings: d.nat64.device.Mappings(), Packets: d.nat64.device.Counts(),
+		Prefix: d.nat64.now().String(), Pool: d.nat64.pool.String(), Mappings: device.Mappings(), Packets: device.Counts(),
 	}
 }
 

@@ -71,6 +71,15 @@ func TestPacketsThroughTheKernel(t *testing.T) {
 	if d.Mappings() != 1 || d.Counts()["translated"] < 4 {
 		t.Errorf("%d mappings, %v", d.Mappings(), d.Counts())
 	}
+	// Somebody deletes the device: Run says so, and it can be made again.
+	ip(t, "link del re6st-ntest")
+	if err := <-done; err == nil {
+		t.Error("the device is gone, and nobody says so")
+	}
+	if d, err = Open("re6st-ntest", translator); err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- d.Run(ctx) }()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
