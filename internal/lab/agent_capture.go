@@ -181,9 +181,8 @@ func (c *CaptureArgs) mayBeInside(p packet) bool {
 	if len(c.Underlay) == 0 {
 		return c.isInner(p.src) && c.isInner(p.dst)
 	}
-	icmp := p.protocol == unix.IPPROTO_ICMP || p.protocol == unix.IPPROTO_ICMPV6
 	outer := func(a netip.Addr) bool { return !c.isInner(a) && contains(c.Underlay, a) }
-	return icmp || !outer(p.dst) && !outer(p.src) && (c.isInner(p.src) || c.isInner(p.dst))
+	return p.isError || !outer(p.dst) && !outer(p.src) && (c.isInner(p.src) || c.isInner(p.dst))
 }
 
 // trialRange holds the IPv4 addresses of a node's trial whether its host
@@ -226,6 +225,7 @@ type packet struct {
 	protocol     byte
 	sport, dport uint16
 	size         int
+	isError      bool // of ICMP
 }
 
 func (p packet) String() string {
@@ -250,5 +250,17 @@ func parsePacket(b []byte) (packet, bool) {
 	if (p.protocol == unix.IPPROTO_UDP || p.protocol == unix.IPPROTO_TCP) && len(rest) >= 4 {
 		p.sport, p.dport = binary.BigEndian.Uint16(rest), binary.BigEndian.Uint16(rest[2:])
 	}
+	p.isError = len(rest) > 0 && isICMPError(p.protocol, rest[0])
 	return p, true
+}
+
+// isICMPError: RFC 1122 §3.2.2 and RFC 4443 §2.1.
+func isICMPError(protocol, kind byte) bool {
+	switch protocol {
+	case unix.IPPROTO_ICMP:
+		return kind == 3 || kind == 4 || kind == 5 || kind == 11 || kind == 12
+	case unix.IPPROTO_ICMPV6:
+		return kind < 128
+	}
+	return false
 }

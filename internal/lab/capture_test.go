@@ -78,20 +78,24 @@ func TestCaptureJudgesTunnelsOfAMeshWithGateways(t *testing.T) {
 	for _, c := range []struct {
 		src, dst string
 		protocol byte
+		kind     byte // of ICMP
 		bad      bool
 	}{
-		{"2001:db8:42:1::1", "2001:db8:42:2::1", 17, false},
-		{"2001:db8:42:1::1", "2001:db8:f000:9::2", 6, false},
-		{"2001:db8:f000:9::2", "2001:db8:42:1::1", 6, false},
-		{"10.42.1.2", "198.18.9.2", 17, false},
-		{"fe80::1", "ff02::1:6", 17, false},
-		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 58, false}, // a gateway's own answer to a hop limit
-		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 17, true},
-		{"2001:db8:42:1::1", "2001:db8:f000:1::2", 6, true},
-		{"10.42.1.2", "198.18.1.2", 17, true},
-		{"2001:db8:f000:9::2", "2001:db8:f000:8::2", 17, true}, // neither end is of the mesh
+		{"2001:db8:42:1::1", "2001:db8:42:2::1", 17, 0, false},
+		{"2001:db8:42:1::1", "2001:db8:f000:9::2", 6, 0, false},
+		{"2001:db8:f000:9::2", "2001:db8:42:1::1", 6, 0, false},
+		{"10.42.1.2", "198.18.9.2", 17, 0, false},
+		{"fe80::1", "ff02::1:6", 17, 0, false},
+		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 58, 3, false},  // a gateway's own answer to a hop limit
+		{"198.18.1.2", "198.18.2.2", 1, 3, false},                 // what a kernel says of an outer packet
+		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 58, 128, true}, // but no echo
+		{"198.18.1.2", "198.18.2.2", 1, 8, true},
+		{"2001:db8:f000:1::2", "2001:db8:42:1::1", 17, 0, true},
+		{"2001:db8:42:1::1", "2001:db8:f000:1::2", 6, 0, true},
+		{"10.42.1.2", "198.18.1.2", 17, 0, true},
+		{"2001:db8:f000:9::2", "2001:db8:f000:8::2", 17, 0, true}, // neither end is of the mesh
 	} {
-		p := packet{src: netip.MustParseAddr(c.src), dst: netip.MustParseAddr(c.dst), protocol: c.protocol}
+		p := packet{src: netip.MustParseAddr(c.src), dst: netip.MustParseAddr(c.dst), protocol: c.protocol, isError: isICMPError(c.protocol, c.kind)}
 		if got := !args.mayBeInside(p); got != c.bad {
 			t.Errorf("%v: bad %t, want %t", p, got, c.bad)
 		}
