@@ -17,11 +17,13 @@ import (
 	"re6st/tunnel/wg/userspace"
 )
 
-// userspaceBackend makes stock wireguard-go devices, each with a port.
+// userspaceBackend makes wireguard-go devices, which have one port of the range
+// together: the first that is free when the first of them comes up.
 type userspaceBackend struct {
-	links links
-	ports *ports
-	log   *slog.Logger
+	links    links
+	ports    *ports
+	underlay *userspace.Underlay
+	log      *slog.Logger
 }
 
 func newUserspace(r PortRange, log *slog.Logger) (*userspaceBackend, error) {
@@ -36,7 +38,7 @@ func newUserspace(r PortRange, log *slog.Logger) (*userspaceBackend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &userspaceBackend{links: l, ports: p, log: log}, nil
+	return &userspaceBackend{links: l, ports: p, underlay: userspace.NewUnderlay(log), log: log}, nil
 }
 
 func (b *userspaceBackend) Kind() string { return Userspace }
@@ -63,7 +65,7 @@ func (b *userspaceBackend) Create(c Config) (Device, error) {
 }
 
 func (b *userspaceBackend) create(c Config) (*userspaceDevice, error) {
-	u, err := userspace.New(c.Name, c.MTU, b.log)
+	u, err := userspace.New(b.underlay, c.Name, c.MTU, b.log)
 	if err != nil {
 		return nil, err
 	}
@@ -100,37 +102,49 @@ func (d *userspaceDevice) start(c Config) error {
 	if err := d.device.Configure(fmt.Sprintf("private_key=%s\nfwmark=%d\n", key, c.Mark)); err != nil {
 		return err
 	}
-	if d.port, err = bindPort(d.backend.ports, c.Port, d.bind); err != nil {
+	if d.port, err = d.join(c.Port); err != nil {
 		return err
 	}
 	return d.backend.links.start(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: d.index, Name: c.Name}}, c)
 }
 
-func (d *userspaceDevice) bind(port uint16) error {
-	if err := d.device.Configure(fmt.Sprintf("listen_port=%d\n", port)); err != nil {
-		return err
+// join opens the port that all devices share, or takes part in it. Others' programs
+// may have some of the range.
+func (d *userspaceDevice) join(wanted uint16) (uint16, error) {
+	first, last := d.backend.ports.r.First, d.backend.ports.r.Last
+	if wanted != 0 {
+		first, last = wanted, wanted
 	}
-	return d.device.Up()
-}
-
-// bindPort tries ports until one is still free when the device binds it.
-func bindPort(p *ports, wanted uint16, bind func(uint16) error) (uint16, error) {
-	const tries = 16
-	var err error
-	for range tries {
-		var port uint16
-		if port, err = p.take(wanted); err != nil {
+	for port := int(first); port <= int(last); port++ {
+		err := d.device.Configure(fmt.Sprintf("listen_port=%d\n", port))
+		if err == nil {
+			err = d.device.Up()
+		}
+		if errors.Is(err, unix.EADDRINUSE) && wanted == 0 {
+			continue
+		}
+		if err != nil {
 			return 0, err
 		}
-		if err = bind(port); err == nil {
-			return port, nil
-		}
-		p.give(port)
-		if wanted != 0 || !errors.Is(err, unix.EADDRINUSE) {
-			break
-		}
+		return d.joined(wanted)
 	}
-	return 0, err
+	return 0, fmt.Errorf("tunnel ports %v: %w; give another range", d.backend.ports.r, ErrNoPort)
+}
+
+// joined reads which port it is.
+func (d *userspaceDevice) joined(wanted uint16) (uint16, error) {
+	values, err := d.device.Read()
+	if err != nil {
+		return 0, err
+	}
+	port, err := strconv.ParseUint(values["listen_port"], 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("reading the port of %s: %w", d.name, err)
+	}
+	if wanted != 0 && uint16(port) != wanted {
+		return 0, fmt.Errorf("UDP port %d: all tunnels of this process share %d: %w", wanted, port, unix.EADDRINUSE)
+	}
+	return uint16(port), nil
 }
 
 func (d *userspaceDevice) Name() string { return d.name }
@@ -215,9 +229,5 @@ func (d *userspaceDevice) Close() error {
 		return nil
 	}
 	d.closed = true
-	err := d.device.Close()
-	if d.port != 0 {
-		d.backend.ports.give(d.port)
-	}
-	return err
+	return d.device.Close()
 }

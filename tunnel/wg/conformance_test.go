@@ -190,6 +190,10 @@ func TestPorts(t *testing.T) {
 	}
 	a := newNode(t, "a")
 	a.want(request{Op: "select", Kind: kind(), Ports: PortRange{First: 7000, Last: 7001}})
+	if kind() == Userspace {
+		sharedPort(t, a)
+		return
+	}
 	one, two := a.create("re6st-00000001", "fe80::1"), a.create("re6st-00000002", "fe80::1")
 	if one.port+two.port != 14001 {
 		t.Errorf("ports %d and %d, want 7000 and 7001", one.port, two.port)
@@ -204,6 +208,45 @@ func TestPorts(t *testing.T) {
 	if got := a.want(three.request("fe80::1", 0)); got.Port != one.port {
 		t.Errorf("port %d, want the freed %d", got.Port, one.port)
 	}
+}
+
+// sharedPort: userspace devices have one port together, the first that is free.
+func sharedPort(t *testing.T, a *node) {
+	t.Helper()
+	for i := range 3 {
+		e := a.create(fmt.Sprintf("re6st-%08x", i), "fe80::1")
+		if e.port != 7000 {
+			t.Errorf("device %d has port %d, want 7000", i, e.port)
+		}
+		if got := a.run("wg show " + e.name + " listen-port"); strings.TrimSpace(got) != "7000" {
+			t.Errorf("device %d says its port is %s", i, got)
+		}
+	}
+	if got := a.run("ss -Hlun sport = :7000"); strings.Count(got, "\n") != 2 {
+		t.Errorf("sockets, want one of each family:\n%s", got)
+	}
+	other := tunnelEnd{name: "re6st-00000009", private: newKey(t)}
+	a.wantClass("used", other.request("fe80::1", 7001))
+	if got := a.run("ip -o link"); strings.Contains(got, other.name) {
+		t.Errorf("a device that could not be made is there:\n%s", got)
+	}
+	for i := range 3 {
+		a.want(request{Op: "close", Name: fmt.Sprintf("re6st-%08x", i)})
+	}
+	if got := a.run("ss -Hlun"); got != "" {
+		t.Errorf("the port is still open:\n%s", got)
+	}
+
+	t.Log("another backend, as another process would, has the first port; then both")
+	again := request{Op: "select", Kind: kind(), Ports: PortRange{First: 7000, Last: 7001}}
+	for i, want := range []uint16{7000, 7001} {
+		a.want(again)
+		if e := a.create(fmt.Sprintf("re6st-%08x", i), "fe80::1"); e.port != want {
+			t.Errorf("port %d, want %d", e.port, want)
+		}
+	}
+	a.want(again)
+	a.wantClass("port", other.request("fe80::1", 0))
 }
 
 // Someone deletes the interface under us (F-09): that is seen, and Close tidies.

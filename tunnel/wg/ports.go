@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ports hands out UDP ports of a range. Other programs use ports too, so each is
+// ports hands out UDP ports of a range to the kernel's devices. Other programs use ports too, so each is
 // tried; what lies between the try and the device's own bind is for the caller
 // to notice, who asks for the next.
 type ports struct {
@@ -59,6 +59,26 @@ func (p *ports) give(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.used, port)
+}
+
+// bindPort tries ports until one is still free when the device binds it.
+func bindPort(p *ports, wanted uint16, bind func(uint16) error) (uint16, error) {
+	const tries = 16
+	var err error
+	for range tries {
+		var port uint16
+		if port, err = p.take(wanted); err != nil {
+			return 0, err
+		}
+		if err = bind(port); err == nil {
+			return port, nil
+		}
+		p.give(port)
+		if wanted != 0 || !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
+	return 0, err
 }
 
 // isFree tries both families, as a WireGuard device does. One that the host has

@@ -2,6 +2,8 @@ package userspace
 
 import (
 	"bufio"
+	"crypto/ecdh"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +12,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 )
 
@@ -19,6 +20,7 @@ import (
 type Device struct {
 	name   string
 	device *device.Device
+	share  *share
 	uapi   net.Listener
 
 	clients   sync.WaitGroup // the accept loop and those it serves
@@ -26,20 +28,23 @@ type Device struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // nil once closed
+
+	keyMu sync.Mutex
+	key   string // private, in hexadecimal; what share knows of
 }
 
-// New makes a TUN interface, which is down, and a device on it, which is not
-// bound to a port before Configure says so and Up is called.
-func New(name string, mtu int, log *slog.Logger) (*Device, error) {
+// New makes a TUN interface, which is down, and a device on it, which has no part
+// in the Underlay before Up is called.
+func New(u *Underlay, name string, mtu int, log *slog.Logger) (*Device, error) {
 	t, err := createTUN(name, mtu)
 	if err != nil {
 		return nil, fmt.Errorf("creating TUN interface %s: %w", name, err)
 	}
-	d := &Device{name: name, conns: make(map[net.Conn]struct{})}
+	d := &Device{name: name, share: u.newShare(), conns: make(map[net.Conn]struct{})}
 	if d.uapi, err = listen(name); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
 	}
-	d.device = device.NewDevice(t, conn.NewDefaultBind(), logger(name, log))
+	d.device = device.NewDevice(t, d.share, logger(name, log))
 	d.clients.Add(1)
 	go d.serve()
 	return d, nil
@@ -59,7 +64,46 @@ func (d *Device) Configure(lines string) error {
 	if err := d.device.IpcSet(lines); err != nil {
 		return fmt.Errorf("configuring %s: %w", d.name, errnoOf(err))
 	}
+	if strings.Contains(lines, "private_key=") {
+		return d.learnKey()
+	}
 	return nil
+}
+
+// learnKey tells the Underlay by which key to know this device's initiations. The
+// key may have come from wg(8).
+func (d *Device) learnKey() error {
+	values, err := d.Read()
+	if err != nil {
+		return err
+	}
+	d.keyMu.Lock()
+	defer d.keyMu.Unlock()
+	text := values["private_key"]
+	if text == d.key || text == "" {
+		return nil
+	}
+	public, err := publicKey(text)
+	if err != nil {
+		return fmt.Errorf("reading the key of %s: %w", d.name, err)
+	}
+	d.key = text
+	d.share.setKey(public)
+	return nil
+}
+
+// publicKey belongs to a private one in hexadecimal.
+func publicKey(private string) (public device.NoisePublicKey, err error) {
+	raw, err := hex.DecodeString(private)
+	if err != nil {
+		return public, err
+	}
+	key, err := ecdh.X25519().NewPrivateKey(raw)
+	if err != nil {
+		return public, err
+	}
+	copy(public[:], key.PublicKey().Bytes())
+	return public, nil
 }
 
 // errnoOf makes the code in an IPC error one that errors.Is finds.
@@ -71,7 +115,8 @@ func errnoOf(err error) error {
 	return err
 }
 
-// Up binds the port. The interface's own state is not touched.
+// Up opens the port that was configured, or takes a share in the one that is open
+// already. The interface's own state is not touched.
 func (d *Device) Up() error {
 	if err := d.device.Up(); err != nil {
 		return fmt.Errorf("starting %s: %w", d.name, err)
@@ -116,6 +161,7 @@ func (d *Device) serve() {
 			defer d.clients.Done()
 			d.device.IpcHandle(c)
 			d.drop(c)
+			_ = d.learnKey() // fails where the device is closed
 		}()
 	}
 }

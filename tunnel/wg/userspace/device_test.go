@@ -49,7 +49,7 @@ func must(t *testing.T, err error) {
 
 func open(t *testing.T) *Device {
 	t.Helper()
-	d, err := New("re6st-00000001", 1420, slog.New(slog.DiscardHandler))
+	d, err := New(NewUnderlay(slog.New(slog.DiscardHandler)), "re6st-00000001", 1420, slog.New(slog.DiscardHandler))
 	must(t, err)
 	t.Cleanup(func() { must(t, d.Close()) })
 	return d
@@ -119,7 +119,7 @@ func TestDeviceRefused(t *testing.T) {
 	if err := d.Configure("no_such_key=1\n"); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("unknown setting: %v, want EINVAL", err)
 	}
-	if _, err := New("re6st-00000001", 1420, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := New(NewUnderlay(slog.New(slog.DiscardHandler)), "re6st-00000001", 1420, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the same name twice")
 	}
 	if _, err := net.InterfaceByName("re6st-00000001"); err != nil {
@@ -144,7 +144,7 @@ func TestSupportedSaysWhatHelps(t *testing.T) {
 		t.Errorf("without the device: %v", err)
 	}
 	must(t, os.WriteFile("/dev/net/tun", nil, 0o600))
-	if _, err := New("re6st-00000001", 1420, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := New(NewUnderlay(slog.New(slog.DiscardHandler)), "re6st-00000001", 1420, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a file that is no TUN is taken")
 	}
 }

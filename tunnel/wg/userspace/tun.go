@@ -38,29 +38,37 @@ func openError(err error) error {
 	return err
 }
 
-// createTUN is tun.CreateTUN without its watchers: per device they cost a
-// netlink socket and a write to the TUN each second, to learn of an interface
-// going up, which is our own doing here.
-func createTUN(name string, mtu int) (tun.Device, error) {
+// createTUN makes the interface and its device.
+func createTUN(name string, mtu int) (*tunDevice, error) {
 	fd, err := unix.Open(clonePath, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, openError(&fs.PathError{Op: "open", Path: clonePath, Err: err})
 	}
-	if err := attach(fd, name, mtu); err != nil {
-		unix.Close(fd)
-		return nil, err
+	t := &tunDevice{name: name, mtu: mtu, events: make(chan tun.Event)}
+	if err = attach(fd, name, mtu); err == nil {
+		t.joined.udp, err = setOffloads(fd)
 	}
-	device, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
+	if err == nil {
+		t.descriptor, err = watch(fd, name)
+	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	return device, nil
+	return t, nil
+}
+
+// setOffloads says whether UDP is passed in rows too (Linux 6.2).
+func setOffloads(fd int) (udp bool, err error) {
+	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp); err != nil {
+		return false, fmt.Errorf("setting the offloads: %w", err)
+	}
+	return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil, nil
 }
 
 // attach makes the interface. The virtio header lets the kernel hand over and
-// take many packets as one; the descriptor must not block before it gets to the
-// runtime's poller.
+// take many packets as one.
 func attach(fd int, name string, mtu int) error {
 	request, err := unix.NewIfreq(name)
 	if err != nil {
@@ -70,13 +78,9 @@ func attach(fd int, name string, mtu int) error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return hinted(err)
 	}
-	if err := setMTU(name, mtu); err != nil {
-		return err
-	}
-	return unix.SetNonblock(fd, true)
+	return setMTU(name, mtu)
 }
 
-// setMTU comes before the device, which reads the MTU once.
 func setMTU(name string, mtu int) error {
 	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
