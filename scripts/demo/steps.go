@@ -180,7 +180,7 @@ func (s *story) death() {
 	s.row("default routes of the first home, IPv6 and IPv4, lead to", gateway.Name)
 	download := home.Phone.Host.Transfer(s.w.Web6.V6, transfer)
 	stream := s.w.Lab.Stream(perSecond, []lab.End{{Host: home.Phone.Host, Addr: s.phones[0]}, {Host: s.w.Web6.Host, Addr: s.w.Web6.V6}}, nil)
-	<-time.After(2 * time.Second)
+	<-time.After(warm)
 	died := time.Now()
 	gateway.DieWithHost()
 	s.fetches(home.Phone.Host, s.w.Web6.V6, exactly(s.phones[0]))

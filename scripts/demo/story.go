@@ -27,7 +27,10 @@ const (
 	lineDelay = 5 * time.Millisecond
 	perSecond = 20 // packets of a stream
 	transfer  = 12 * time.Second
-	patience  = 30 * time.Second // where only the whole demo has a bound
+	// warm is how long the stream runs before the death: a tunnel has fast Hellos
+	// once it has carried data for three seconds.
+	warm     = 5 * time.Second
+	patience = 30 * time.Second // where only the whole demo has a bound
 )
 
 // ipv4 is what the mesh gives to machines that know nothing else.
