@@ -33,10 +33,15 @@ func TestNames(t *testing.T) {
 		if out, err := first.Host.Try("getent", "hosts", n.Address.String()); err != nil || !strings.HasSuffix(strings.TrimSpace(out), " "+n.Name+".lab.mesh") {
 			t.Errorf("getent hosts %v: %q, %v", n.Address, out, err)
 		}
-		out := strings.Fields(first.Host.Run("dig", "+short", "@"+last.Address.String(), n.Name+".lab.mesh", "A"))
-		if len(out) != 1 {
-			t.Fatalf("dig A %s: %q", n.Name, out)
-		}
+		// Another node may still be fetching the certificate.
+		var out []string
+		l.Await("the IPv4 address of "+n.Name+" at "+last.Name, 60*time.Second, func() error {
+			said, err := first.Host.Try("dig", "+short", "@"+last.Address.String(), n.Name+".lab.mesh", "A")
+			if out = strings.Fields(said); err == nil && len(out) != 1 {
+				err = fmt.Errorf("dig A: %q", said)
+			}
+			return err
+		})
 		four, err := netip.ParseAddr(out[0])
 		if err != nil || !netip.MustParsePrefix("10.42.0.0/16").Contains(four) {
 			t.Errorf("dig A %s: %q", n.Name, out)
