@@ -62,6 +62,10 @@ func unequalCosts(n *node) {
 	}
 }
 
+// settle is the time for metrics to agree: babeld tells of a small change with its
+// next periodic update alone, and costs by ETX change for a while.
+const settle = 40 * time.Second
+
 // Every variant in every chain: all learn all in time, the kernels have it, the
 // metrics agree, packets pass from end to end.
 func TestInteropChains(t *testing.T) {
@@ -74,7 +78,7 @@ func TestInteropChains(t *testing.T) {
 					w := newWorld(t, programs, chain(count(programs)), v.ipv4)
 					w.configure(v.configure)
 					w.start(v.atMost)
-					w.Await("metrics that agree", 5*time.Second, w.metricsAgree)
+					w.Await("metrics that agree", settle, w.metricsAgree)
 					w.pingAll()
 				})
 			}
@@ -89,7 +93,7 @@ func TestInteropMixedChains(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, programs, chain(count(programs)), ae1)
 			w.start(20 * time.Second)
-			w.Await("metrics that agree", 5*time.Second, w.metricsAgree)
+			w.Await("metrics that agree", settle, w.metricsAgree)
 			w.pingAll()
 		})
 	}

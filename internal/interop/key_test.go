@@ -39,7 +39,7 @@ func TestInteropKeyRotation(t *testing.T) {
 					t.Errorf("%v", f)
 				}
 			}
-			w.Await("metrics that agree", 5*time.Second, w.metricsAgree)
+			w.Await("metrics that agree", settle, w.metricsAgree)
 		})
 	}
 }
