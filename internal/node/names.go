@@ -148,21 +148,22 @@ func (d *daemon) serveNames(ctx context.Context) error {
 	go func() { done <- d.dns.server.Run(ctx) }()
 	ticker := time.NewTicker(namesEvery)
 	defer ticker.Stop()
-	version, pending := uint64(0), false
+	version, pending, isStale := uint64(0), false, false
 	for {
 		changed := d.claims.Changed()
 		doc, _ := d.documents.current()
 		now := d.countPending(time.Now()) > 0
-		if doc.Version != version || now != pending {
-			version, pending = doc.Version, now
+		if isStale || doc.Version != version || now != pending {
+			version, pending, isStale = doc.Version, now, false
 			d.updateNames(time.Now(), pending)
 		}
 		select {
 		case err := <-done:
 			return err
 		case <-changed:
-			d.updateNames(time.Now(), pending)
+			// Read after the pause: what changes in it closes no channel of ours.
 			wait(ctx, namesPause)
+			isStale = true
 		case <-ticker.C:
 			d.updateAddresses()
 		}
