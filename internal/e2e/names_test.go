@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +14,6 @@ import (
 // Every node answers for the names of the mesh, to programs that know nothing of
 // it, with the registry down; and a port 53 that another has is no reason to end.
 func TestNames(t *testing.T) {
-	// Known failure: with the registry killed early, a node may not get the
-	// certificate of one two hops away, and does not know its name.
-	if os.Getenv("RE6ST_SOAK") == "" {
-		t.Skip("fails where the registry dies early: only with RE6ST_SOAK=1")
-	}
 	t.Parallel()
 	l := lab.New(t)
 	m := l.Mesh(lab.MeshConfig{Nodes: 3, Tunnels: 1, Refresh: 5 * time.Minute, Talk: line, Init: []string{"--ipv4", "10.42.0.0/16", "--domain", "lab.mesh"}})
