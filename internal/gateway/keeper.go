@@ -58,10 +58,6 @@ func (k *keeper) deadline() time.Time {
 
 func (k *keeper) put(now time.Time, wants content) {
 	want, err := put(k.instance, wants)
-	text := ""
-	if err == nil {
-		text, err = inventory(k.instance)
-	}
 	if err != nil {
 		k.isPut, k.nextPut = false, now.Add(retryPause)
 		why := fmt.Sprintf("nftables table %s: %v", tableName(k.instance), err)
@@ -72,14 +68,16 @@ func (k *keeper) put(now time.Time, wants content) {
 		return
 	}
 	k.has, k.isPut, k.trouble, k.nextPut = wants, true, "", time.Time{}
-	k.taken(text, want, now)
+	text, err := inventory(k.instance)
+	k.taken(text, err, want, now)
 }
 
 // taken notes what was found after putting.
-func (k *keeper) taken(text string, want size, now time.Time) {
+func (k *keeper) taken(text string, err error, want size, now time.Time) {
 	k.text, k.nextCheck = text, time.Time{}
-	if sizeOf(text) != want {
-		// Somebody was faster than our look: what is there now is not what we put.
+	if err != nil || sizeOf(text) != want {
+		// Somebody was faster than our look, or takes the table away during it:
+		// what is there now is not what we put.
 		k.text, k.nextCheck = notOurs, now.Add(checkPause)
 	}
 }

@@ -19,7 +19,7 @@ func TestKeeperIsNotFooledBetweenPutAndLook(t *testing.T) {
 		t.Fatalf("after putting: %+v", k)
 	}
 	nft(t, "flush ruleset")
-	k.taken("", size{rules: 1}, now) // as put finds it
+	k.taken("", nil, size{rules: 1}, now) // as put finds it
 	now = now.Add(checkPause)
 	if at := k.deadline(); at.IsZero() || at.After(now) {
 		t.Fatalf("the next look is at %v", at)
