@@ -74,7 +74,9 @@ internal/e2e tests: internal/lab
 internal/interop tests: internal/lab babel/wire? babel/mac?
 internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/network? internal/{identity,origin,liveness,border}?
 internal/deps:
-scripts/*: internal/{lab,sim}? babel? babel/wire?
+# What the benchmarks have in common.
+internal/measure:
+scripts/*: internal/{lab,sim}? internal/measure? babel? babel/wire?
 `
 
 // everyTest is what the tests of every package may import.
@@ -117,5 +119,5 @@ var bans = []ban{
 
 var (
 	netlinkUsers = []string{"internal/kernel", "tunnel/wg", "internal/gateway"}
-	executors    = []string{"internal/lab", "internal/e2e", "scripts/*"}
+	executors    = []string{"internal/lab", "internal/e2e", "internal/measure", "scripts/*"}
 )

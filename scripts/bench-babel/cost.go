@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/rpc"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // cost is what one daemon needs for a table of one size. It stands between a
@@ -215,42 +215,21 @@ func measureBurst(t lab.TB, d daemon, prefixes int) burst {
 	return out
 }
 
-// cpu is what the daemon has used, to the nanosecond: its size matters.
+// cpu is what the daemon has used.
 func (b *bed) cpu() time.Duration {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.proc.PID))
-	if err != nil || len(tasks) == 0 {
-		b.t.Fatalf("reading the CPU time of %s: %v (has it ended?)", b.proc.Name, err)
+	d, err := measure.CPUTime(b.proc.PID)
+	if err != nil {
+		b.t.Fatalf("%s: %v", b.proc.Name, err)
 	}
-	var sum time.Duration
-	for _, task := range tasks {
-		data, err := os.ReadFile(task)
-		if err != nil {
-			continue // a thread that has just ended
-		}
-		ns, err := strconv.ParseInt(strings.Fields(string(data))[0], 10, 64)
-		if err != nil {
-			b.t.Fatalf("reading %s: %v", task, err)
-		}
-		sum += time.Duration(ns)
-	}
-	return sum
+	return d
 }
 
 func (b *bed) rss() float64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.proc.PID))
+	mb, err := measure.Memory(b.proc.PID, "VmRSS")
 	if err != nil {
 		b.t.Fatalf("reading the memory of %s: %v", b.proc.Name, err)
 	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			if err != nil {
-				b.t.Fatalf("reading the memory of %s: %v", b.proc.Name, err)
-			}
-			return kb / 1024
-		}
-	}
-	return 0
+	return mb
 }
 
 // drops sums what the host's Babel sockets could not take.

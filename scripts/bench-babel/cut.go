@@ -27,14 +27,6 @@ type outage struct {
 	Heal     []float64 `json:"heal_seconds"`
 }
 
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(v))
-	return s[len(s)/2]
-}
-
 // network is a few routers, the first and the last of which talk, and the link on
 // their way that is going to be cut.
 type network struct {

@@ -12,7 +12,6 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // config says what to measure.
@@ -77,12 +77,8 @@ func run() int {
 	}
 	r.markdown(os.Stdout)
 	if *out != "" {
-		data, err := json.MarshalIndent(r, "", "\t")
-		if err == nil {
-			err = os.WriteFile(*out, append(data, '\n'), 0o644)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bench-babel: writing the figures:", err)
+		if err := measure.WriteJSON(*out, r); err != nil {
+			fmt.Fprintln(os.Stderr, "bench-babel:", err)
 			return 1
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // report is what was measured; its JSON form is for machines.
@@ -83,8 +84,8 @@ func (r *report) costTable(w io.Writer) {
 			}
 		}
 		rows = append(rows, []string{
-			c.Daemon, fmt.Sprint(c.Prefixes), f("%.1f", median(learn)), f("%.2f", ratio(median(learn), r.learnOf("babeld", c.Prefixes))),
-			f("%.1f", median(retract)), seconds(median(gone)), f("%.0f", slices.Max(missing)),
+			c.Daemon, fmt.Sprint(c.Prefixes), f("%.1f", measure.Median(learn)), f("%.2f", measure.Ratio(measure.Median(learn), r.learnOf("babeld", c.Prefixes))),
+			f("%.1f", measure.Median(retract)), seconds(measure.Median(gone)), f("%.0f", slices.Max(missing)),
 			f("%.1f / %.1f", c.RSSEmptyMB, c.RSSMB), f("%.2f", c.BytesPerRoute),
 			f("%.3f", c.RestCPU), f("%.0f", c.RestBytes), f("%.0f", c.BackBytes),
 		})
@@ -99,14 +100,7 @@ func (r *report) learnOf(name string, prefixes int) float64 {
 			v = append(v, c.LearnMS)
 		}
 	}
-	return median(v)
-}
-
-func ratio(a, b float64) float64 {
-	if b == 0 {
-		return 0
-	}
-	return a / b
+	return measure.Median(v)
 }
 
 func (r *report) idleTable(w io.Writer) {
@@ -135,8 +129,8 @@ func (r *report) cutTable(w io.Writer) {
 			lost = max(lost, n)
 		}
 		row := []string{
-			f("%s, Hello %g s", o.Manner, o.Hello), o.Topology, o.Daemon, f("%.2f (%.2f)", median(o.Gaps), slices.Max(append(o.Gaps, 0))),
-			f("%d of %d", o.Never, len(o.Gaps)), f("%.1f (%.1f)", median(o.Heal), slices.Max(append(o.Heal, 0))), fmt.Sprint(lost),
+			f("%s, Hello %g s", o.Manner, o.Hello), o.Topology, o.Daemon, f("%.2f (%.2f)", measure.Median(o.Gaps), slices.Max(append(o.Gaps, 0))),
+			f("%d of %d", o.Never, len(o.Gaps)), f("%.1f (%.1f)", measure.Median(o.Heal), slices.Max(append(o.Heal, 0))), fmt.Sprint(lost),
 		}
 		rows = append(rows, row)
 	}

@@ -11,19 +11,15 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // config says how thoroughly to measure.
@@ -96,11 +92,11 @@ func run(c config, chosen []string, out string) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if c.WG, err = buildWireGuard(dir); err != nil {
+	if c.WG, err = measure.BuildWireGuard(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
-	r := &report{SchemaVersion: 1, Host: thisHost(), Backend: lab.Backend()}
+	r := &report{SchemaVersion: 1, Host: measure.ThisHost(), Backend: lab.Backend()}
 	ok := true
 	for _, p := range parts {
 		if !slices.Contains(chosen, p.name) {
@@ -111,7 +107,7 @@ func run(c config, chosen []string, out string) int {
 	}
 	r.markdown(os.Stdout)
 	if out != "" {
-		if err := writeJSON(out, r); err != nil {
+		if err := measure.WriteJSON(out, r); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			return 1
 		}
@@ -121,37 +117,4 @@ func run(c config, chosen []string, out string) int {
 		return 1
 	}
 	return 0
-}
-
-// buildWireGuard makes the program to compare with from the module that we use as a library, so the cryptography is the
-// same.
-func buildWireGuard(dir string) (string, error) {
-	path := dir + "/wireguard-go"
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "golang.zx2c4.com/wireguard").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building stock wireguard-go: %w\n%s", err, out)
-	}
-	return path, nil
-}
-
-func thisHost() host {
-	h := host{CPUs: runtime.NumCPU(), Go: runtime.Version(), Date: time.Now().UTC().Format(time.RFC3339)}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		h.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
-		h.Commit = strings.TrimSpace(string(out))
-	}
-	return h
-}
-
-func writeJSON(path string, r *report) error {
-	data, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
-		return fmt.Errorf("writing the figures: %w", err)
-	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("writing the figures: %w", err)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // idleTunnels is how many tunnels the node has whose cost is reported.
@@ -36,13 +37,13 @@ func idle(t lab.TB, c config, r *report) {
 		return err
 	})
 	<-time.After(15 * time.Second) // what the start has cost is not idleness
-	before, err := cpuTime(hub.Proc.PID)
+	before, err := measure.CPUTime(hub.Proc.PID)
 	if err != nil {
 		t.Fatalf("measuring an idle node: %v", err)
 	}
 	begun := time.Now()
 	<-time.After(c.Idle)
-	after, err := cpuTime(hub.Proc.PID)
+	after, err := measure.CPUTime(hub.Proc.PID)
 	if err != nil {
 		t.Fatalf("measuring an idle node: %v", err)
 	}
@@ -59,7 +60,7 @@ func idle(t lab.TB, c config, r *report) {
 
 func rss(t lab.TB, p *lab.Proc, field string) float64 {
 	t.Helper()
-	mb, err := memory(p.PID, field)
+	mb, err := measure.Memory(p.PID, field)
 	if err != nil {
 		t.Errorf("%s: %v", p.Name, err)
 	}

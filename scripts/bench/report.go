@@ -3,27 +3,19 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
-	"strings"
+
+	"re6st/internal/measure"
 )
 
 // report is what was measured; its JSON form is for machines.
 type report struct {
-	SchemaVersion int         `json:"schema_version"`
-	Host          host        `json:"host"`
-	Backend       string      `json:"backend"`
-	Transfers     []*transfer `json:"throughput,omitempty"`
-	Idle          *idleCost   `json:"idle,omitempty"`
-	Starts        []meshStart `json:"start,omitempty"`
-	Outages       []end       `json:"outage,omitempty"`
-}
-
-type host struct {
-	Date   string `json:"date"`
-	Commit string `json:"commit"`
-	CPUs   int    `json:"cpus"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
+	SchemaVersion int          `json:"schema_version"`
+	Host          measure.Host `json:"host"`
+	Backend       string       `json:"backend"`
+	Transfers     []*transfer  `json:"throughput,omitempty"`
+	Idle          *idleCost    `json:"idle,omitempty"`
+	Starts        []meshStart  `json:"start,omitempty"`
+	Outages       []end        `json:"outage,omitempty"`
 }
 
 // transfer is one way from host to host, in all rounds.
@@ -70,86 +62,48 @@ type end struct {
 // finish derives medians and ratios when all rounds are done.
 func (r *report) finish(bare *transfer) {
 	for _, t := range r.Transfers {
-		t.Median = median(t.Mbit)
+		t.Median = measure.Median(t.Mbit)
 		if t.gigabytes > 0 {
 			t.CPU = t.cpuSeconds / t.gigabytes
 		}
 	}
 	for _, t := range r.Transfers {
-		t.Bare = ratios(t.Mbit, bare.Mbit)
+		t.Bare = measure.Median(measure.Ratios(t.Mbit, bare.Mbit))
 		if t.via != nil {
-			t.WG, t.Against = ratios(t.Mbit, t.via.Mbit), t.via.Name
+			t.WG, t.Against = measure.Median(measure.Ratios(t.Mbit, t.via.Mbit)), t.via.Name
 		}
 	}
-}
-
-// ratios is the median of the ratios of the rounds: what disturbs the machine for longer than a transfer disturbs both.
-func ratios(of, to []float64) float64 {
-	var out []float64
-	for i := range min(len(of), len(to)) {
-		if to[i] > 0 {
-			out = append(out, of[i]/to[i])
-		}
-	}
-	return median(out)
-}
-
-func median(of []float64) float64 {
-	if len(of) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(of))
-	half := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[half]
-	}
-	return (sorted[half-1] + sorted[half]) / 2
 }
 
 // markdown prints the tables of docs/benchmarks.md.
 func (r *report) markdown(w io.Writer) {
-	fmt.Fprintf(w, "%s, commit %s, %d CPUs, Linux %s, %s, WireGuard backend: %s\n", r.Host.Date, r.Host.Commit, r.Host.CPUs, r.Host.Kernel, r.Host.Go, r.Backend)
+	fmt.Fprintf(w, "%v, WireGuard backend: %s\n", r.Host, r.Backend)
 	if len(r.Transfers) > 0 {
 		fmt.Fprintf(w, "\nTCP, one flow, %d rounds in turn, medians\n\n", len(r.Transfers[0].Mbit))
-		table(w, "", "Mbit/s", "× bare link", "× wireguard-go", "RTT, µs", "CPU s/GB of the daemons")
+		measure.Table(w, "", "Mbit/s", "× bare link", "× wireguard-go", "RTT, µs", "CPU s/GB of the daemons")
 		for _, t := range r.Transfers {
-			row(w, t.Name, fmt.Sprintf("%.0f", t.Median), fmt.Sprintf("%.3f", t.Bare), number("%.2f", t.WG),
-				number("%.0f", t.RTTus), number("%.2f", t.CPU))
+			measure.Row(w, t.Name, fmt.Sprintf("%.0f", t.Median), fmt.Sprintf("%.3f", t.Bare), measure.Number("%.2f", t.WG),
+				measure.Number("%.0f", t.RTTus), measure.Number("%.2f", t.CPU))
 		}
 	}
 	if i := r.Idle; i != nil {
 		fmt.Fprintf(w, "\nOne idle node with %d tunnels, over %.0f s\n\n", i.Tunnels, i.Seconds)
-		table(w, "RSS, MB", "of it anonymous", "the same without tunnels", "CPU, % of a core", "registry's RSS, MB")
-		row(w, fmt.Sprintf("%.1f", i.RSSMB), fmt.Sprintf("%.1f", i.AnonymousMB), fmt.Sprintf("%.1f", i.AloneRSSMB),
+		measure.Table(w, "RSS, MB", "of it anonymous", "the same without tunnels", "CPU, % of a core", "registry's RSS, MB")
+		measure.Row(w, fmt.Sprintf("%.1f", i.RSSMB), fmt.Sprintf("%.1f", i.AnonymousMB), fmt.Sprintf("%.1f", i.AloneRSSMB),
 			fmt.Sprintf("%.3f", i.CPUPercent), fmt.Sprintf("%.1f", i.RegistryRSSMB))
 	}
 	if len(r.Starts) > 0 {
 		fmt.Fprint(w, "\nSeconds from the registry's start\n\n")
-		table(w, "nodes", "all joined", "all pairs reached", "ordered pairs", "most hops")
+		measure.Table(w, "nodes", "all joined", "all pairs reached", "ordered pairs", "most hops")
 		for _, s := range r.Starts {
-			row(w, fmt.Sprint(s.Nodes), fmt.Sprintf("%.1f", s.Joined), fmt.Sprintf("%.1f", s.Whole), fmt.Sprint(s.Pairs), fmt.Sprint(s.MaxHops))
+			measure.Row(w, fmt.Sprint(s.Nodes), fmt.Sprintf("%.1f", s.Joined), fmt.Sprintf("%.1f", s.Whole), fmt.Sprint(s.Pairs), fmt.Sprint(s.MaxHops))
 		}
 	}
 	if len(r.Outages) > 0 {
 		fmt.Fprint(w, "\nA relay that is in use ends\n\n")
-		table(w, "how", "longest time without connectivity, s", "packets lost", "between")
+		measure.Table(w, "how", "longest time without connectivity, s", "packets lost", "between")
 		for _, e := range r.Outages {
-			row(w, e.Manner, fmt.Sprintf("%.2f", e.Gap), fmt.Sprintf("%d of %d", e.Lost, e.Sent), e.Between)
+			measure.Row(w, e.Manner, fmt.Sprintf("%.2f", e.Gap), fmt.Sprintf("%d of %d", e.Lost, e.Sent), e.Between)
 		}
 	}
-}
-
-func table(w io.Writer, columns ...string) {
-	row(w, columns...)
-	fmt.Fprintln(w, strings.Repeat("|---", len(columns))+"|")
-}
-
-func row(w io.Writer, cells ...string) { fmt.Fprintln(w, "| "+strings.Join(cells, " | ")+" |") }
-
-// number leaves a cell empty where there is nothing to say.
-func number(format string, f float64) string {
-	if f == 0 {
-		return ""
-	}
-	return fmt.Sprintf(format, f)
 }

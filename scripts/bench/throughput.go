@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"re6st/internal/lab"
+	"re6st/internal/measure"
 )
 
 // way is a transfer with all that is needed to run it.
@@ -111,7 +111,7 @@ func (w *way) measure(t lab.TB, seconds int) {
 func (w *way) cpu(t lab.TB) time.Duration {
 	var sum time.Duration
 	for _, p := range w.daemons {
-		d, err := cpuTime(p.PID)
+		d, err := measure.CPUTime(p.PID)
 		if err != nil {
 			t.Errorf("%s: %v", w.Name, err)
 		}
@@ -146,21 +146,7 @@ func (w *way) ping() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parsePing(out)
-}
-
-var pingSummary = regexp.MustCompile(`= [0-9.]+/([0-9.]+)/`)
-
-func parsePing(out string) (float64, error) {
-	m := pingSummary.FindStringSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("ping says %q", out)
-	}
-	ms, err := strconv.ParseFloat(m[1], 64)
-	if err != nil {
-		return 0, fmt.Errorf("ping says %q: %w", m[1], err)
-	}
-	return ms * 1000, nil
+	return measure.PingMean(out)
 }
 
 // wgEnd is a stock wireguard-go on a host.
