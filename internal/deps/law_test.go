@@ -69,6 +69,7 @@ cmd/registry: internal/{config,durable,status} registry registry/client
 
 # Nothing of the product imports these.
 internal/lab:
+pure internal/lab/packets:
 internal/e2e tests: internal/lab
 # Our Babel and others'.
 internal/interop tests: internal/lab babel/wire? babel/mac?
