@@ -27,6 +27,7 @@ pure internal/liveness: addressing
 pure internal/border:
 pure internal/names: addressing
 pure internal/nat64: addressing
+pure internal/traffic:
 
 # Edges of the node: one kind of I/O each.
 internal/durable:
@@ -60,7 +61,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,traffic,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?
