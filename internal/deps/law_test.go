@@ -33,7 +33,8 @@ pure internal/traffic:
 internal/durable:
 internal/kernel:
 babel/speaker: babel babel/wire babel/mac? internal/kernel # port and group are the codec's
-tunnel/wg/userspace:
+tunnel/wg/userspace/device:
+tunnel/wg/userspace: tunnel/wg/userspace/device
 tunnel/wg: internal/kernel tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
 tunnel/traverse:

@@ -2,6 +2,7 @@ package deps
 
 import (
 	"fmt"
+	"go/ast"
 	"strings"
 )
 
@@ -12,7 +13,8 @@ const (
 	longDecision = "//re6st:long "
 )
 
-// checkStyle keeps the rules of taste that cost nothing to check.
+// checkStyle keeps the rules of taste that cost nothing to check. What is generated
+// is of the taste of its generator.
 func checkStyle(t *tree) []violation {
 	var out []violation
 	for _, name := range t.paths() {
@@ -21,9 +23,14 @@ func checkStyle(t *tree) []violation {
 			out = append(out, violation{name, "no package comment: what it is for, and what not"})
 		}
 		for _, f := range p.files {
-			out = append(out, t.checkLength(f)...)
+			if !ast.IsGenerated(f.syntax) {
+				out = append(out, t.checkLength(f)...)
+			}
 		}
 		for _, f := range p.tests {
+			if ast.IsGenerated(f.syntax) {
+				continue
+			}
 			out = append(out, t.checkLength(f)...)
 			out = append(out, t.checkSleep(f)...)
 		}

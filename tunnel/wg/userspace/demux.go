@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-	"golang.zx2c4.com/wireguard/device"
+	"re6st/tunnel/wg/userspace/device"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.zx2c4.com/wireguard/device"
+	"re6st/tunnel/wg/userspace/device"
 )
 
 var (

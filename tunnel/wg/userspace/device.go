@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/device"
+	"re6st/tunnel/wg/userspace/device"
 )
 
 // Device is one wireguard-go device. Its methods may be called by several
@@ -33,9 +33,15 @@ type Device struct {
 	key   string // private, in hexadecimal; what share knows of
 }
 
+// MaxMTU is what fits into wireguard-go's buffers with header and tag.
+const MaxMTU = device.MaxSegmentSize - device.MessageTransportSize
+
 // New makes a TUN interface, which is down, and a device on it, which has no part
 // in the Underlay before Up is called.
 func New(u *Underlay, name string, mtu int, log *slog.Logger) (*Device, error) {
+	if mtu > MaxMTU {
+		return nil, fmt.Errorf("creating TUN interface %s: an MTU of %d is more than %d, which userspace tunnels can have", name, mtu, MaxMTU)
+	}
 	t, err := createTUN(name, mtu)
 	if err != nil {
 		return nil, fmt.Errorf("creating TUN interface %s: %w", name, err)

@@ -122,6 +122,9 @@ func TestDeviceRefused(t *testing.T) {
 	if _, err := New(NewUnderlay(slog.New(slog.DiscardHandler)), "re6st-00000001", 1420, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the same name twice")
 	}
+	if _, err := New(NewUnderlay(slog.New(slog.DiscardHandler)), "re6st-00000002", MaxMTU+1, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("an MTU beyond the buffers")
+	}
 	if _, err := net.InterfaceByName("re6st-00000001"); err != nil {
 		t.Errorf("the first one, after the second was refused: %v", err)
 	}

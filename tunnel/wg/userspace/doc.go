@@ -10,7 +10,7 @@
 //
 // It makes and removes devices and passes configuration on in wireguard-go's own
 // text form. Addresses and all other settings of the interface are tunnel/wg's.
-// Keys, sessions, timers and cookies are wireguard-go's, unchanged.
+// Keys, sessions, timers and cookies are wireguard-go's (package device below).
 //
 // A device's listen_port counts where no other is up, and all have one mark.
 // wireguard-go does not carry ECN from the inner to the outer packet.

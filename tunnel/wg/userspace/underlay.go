@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
-	"golang.zx2c4.com/wireguard/device"
+	"re6st/tunnel/wg/userspace/device"
 )
 
 // Underlay is the UDP port that all devices of a process share: one mapping in a
