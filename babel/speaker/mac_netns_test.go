@@ -14,6 +14,7 @@ import (
 
 	"re6st/babel"
 	"re6st/babel/mac"
+	"re6st/internal/lab"
 )
 
 const secret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -87,7 +88,7 @@ func launch(m *machine, cmd *exec.Cmd) (kill func()) {
 func TestC114_MACWithOthers(t *testing.T) {
 	for _, name := range []string{"babeld", "bird"} {
 		if _, err := exec.LookPath(name); err != nil {
-			skip(t, "this needs "+name)
+			lab.SkipOrFail(t, "this needs "+name)
 		}
 	}
 	if !inNamespace(t) {

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,59 +22,21 @@ import (
 
 	"re6st/babel"
 	"re6st/internal/kernel"
+	"re6st/internal/lab"
 )
 
 // Real sockets, links and tables. Each test runs in a process with namespaces of
 // its own, in which it makes one network namespace for each host.
 
-const namespaceOf = "RE6ST_SPEAKER_TEST"
-
-func inNamespace(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(namespaceOf) == t.Name() {
-		must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
-		return true
-	}
-	if os.Geteuid() != 0 {
-		skip(t, "this needs root")
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.timeout=120s")
-	cmd.Env = append(os.Environ(), namespaceOf+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in its namespace: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	if bytes.Contains(out, []byte("--- SKIP")) {
-		t.Skip("skipped in its namespace")
-	}
-	return false
-}
-
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var (
+	inNamespace = lab.Alone
+	must        = lab.Must
+	await       = lab.Until
+)
 
 func ip(t *testing.T, args string) string {
 	t.Helper()
-	out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ip %s: %v: %s", args, err, out)
-	}
-	return string(out)
+	return lab.Command(t, "ip "+args)
 }
 
 // within runs f on a thread that is in the namespace, and dies with it.
@@ -193,21 +154,6 @@ func (m *machine) reaches(o *machine) bool {
 
 func (m *machine) routes() string { return m.ip("-6 route show proto babel") }
 
-// await polls; the kernel and the other process have their own time.
-func await(t *testing.T, what string, atMost time.Duration, cond func() bool) time.Duration {
-	t.Helper()
-	begin := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Since(begin) > atMost {
-			t.Fatalf("%s: not within %v", what, atMost)
-		}
-		<-tick.C
-	}
-	return time.Since(begin)
-}
-
 // Three machines in a line, one link a tunnel and one wired: the ends reach each
 // other through the middle, and the kernel has what the engine says (A13).
 func TestA13_DumpEqualsKernel(t *testing.T) {
@@ -296,7 +242,7 @@ func (m *machine) wantKernelEqualsEngine() {
 // Debian's babeld in the middle and at the end: us - babeld - us - babeld.
 func TestInterop_Babeld(t *testing.T) {
 	if _, err := exec.LookPath("babeld"); err != nil {
-		skip(t, "this needs babeld")
+		lab.SkipOrFail(t, "this needs babeld")
 	}
 	if !inNamespace(t) {
 		return

@@ -129,20 +129,7 @@ func (l *Lab) Await(what string, timeout time.Duration, cond func() error) time.
 
 // Await polls cond until it returns nil or the time is over.
 func Await(timeout time.Duration, cond func() error) (time.Duration, error) {
-	start := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		took := time.Since(start)
-		if err == nil {
-			return took, nil
-		}
-		if took > timeout {
-			return took, err
-		}
-		<-tick.C
-	}
+	return poll(50*time.Millisecond, timeout, timeout, cond)
 }
 
 // Hosts returns the hosts in the order of their making.

@@ -11,6 +11,7 @@ import (
 
 	"re6st/addressing"
 	"re6st/internal/identity"
+	"re6st/internal/lab"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
 )
@@ -180,13 +181,7 @@ func deadline(t testing.TB) context.Context {
 // await polls: the other end of a connection learns of its end a little later.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("still waiting for: %s", what)
-		}
-	}
+	lab.Until(t, what, 10*time.Second, ok)
 }
 
 func offer() control.Offer {

@@ -11,15 +11,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"re6st/internal/lab"
 )
 
 // A node is a process in a network namespace of its own, which makes devices for
@@ -30,9 +30,12 @@ import (
 //	test process (own network, own /run) --- veth --- node "a"
 //	                                     \-- veth --- node "b"
 
-const (
-	namespaceOf = "RE6ST_TEST_NAMESPACE" // the test that a child runs
-	nodeName    = "RE6ST_TEST_NODE"      // makes this program a node
+const nodeName = "RE6ST_TEST_NODE" // makes this program a node
+
+var (
+	must  = lab.Must
+	run   = lab.Command
+	await = lab.Until
 )
 
 func TestMain(m *testing.M) {
@@ -56,27 +59,10 @@ func kind() string {
 
 func inNamespace(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(namespaceOf) == t.Name() {
-		must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
-		run(t, "ip link set lo up")
-		return true
-	}
-	if os.Geteuid() != 0 {
-		skip(t, "this needs root")
-	}
 	if kind() == Kernel && !hasKernel() {
-		skip(t, "this kernel has no WireGuard")
+		lab.SkipOrFail(t, "this kernel has no WireGuard")
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.timeout=120s")
-	cmd.Env = append(os.Environ(), namespaceOf+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in its namespace: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	return false
+	return lab.Alone(t)
 }
 
 func hasKernel() bool {
@@ -86,54 +72,6 @@ func hasKernel() bool {
 	}
 	_ = b.Close()
 	return true
-}
-
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func run(t *testing.T, line string) string {
-	t.Helper()
-	args := strings.Fields(line)
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-	return string(out)
-}
-
-// timeFactor stretches bounds on machines that are known to be slow.
-func timeFactor() time.Duration {
-	n, err := strconv.Atoi(os.Getenv("RE6ST_TIME_FACTOR"))
-	if err != nil || n < 1 {
-		return 1
-	}
-	return time.Duration(n)
-}
-
-func await(t *testing.T, what string, bound time.Duration, holds func() bool) {
-	t.Helper()
-	bound *= timeFactor()
-	start := time.Now()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		if time.Since(start) > bound {
-			t.Fatalf("not within %v: %s", bound, what)
-		}
-		<-tick.C
-	}
 }
 
 // request and answer are what test and node say to each other, a line each. Keys

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"re6st/internal/lab"
 )
 
 func TestKeyHidesItself(t *testing.T) {
@@ -35,7 +37,7 @@ func TestKeyHidesItself(t *testing.T) {
 // The second opinion on key derivation is wg(8).
 func TestKeyPublic(t *testing.T) {
 	if _, err := exec.LookPath("wg"); err != nil {
-		skip(t, "wg is not installed")
+		lab.SkipOrFail(t, "wg is not installed")
 	}
 	k, err := NewKey()
 	must(t, err)

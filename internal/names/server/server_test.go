@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"re6st/internal/lab"
 	"re6st/internal/names"
 )
 
@@ -124,16 +125,7 @@ func TestPortInUse(t *testing.T) {
 
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		case <-tick.C:
-		}
-	}
+	lab.Until(t, what, 10*time.Second, cond)
 }
 
 // upstream is a resolver of the Internet.

@@ -1,0 +1,157 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What tests of a single machine need, and no Lab: the edges that talk to the
+// kernel are tested in a process with namespaces of its own.
+
+// aloneEnv tells a child which test it runs.
+const aloneEnv = "RE6ST_TEST_ALONE"
+
+// aloneTime bounds a test in its own process: the parent has other tests.
+const aloneTime = 120 * time.Second
+
+// Alone runs the calling test again in a process with network and mount
+// namespaces of its own, and gives true there. A whole process, because a
+// goroutine may run on any thread, and threads have namespaces. Nothing has to be
+// removed: the namespaces end with the process.
+//
+//	if !lab.Alone(t) { return }
+//
+// There lo is up, /run is empty, /sys shows the own network, and IPv6 addresses
+// are in use at once, on links made later too: duplicate address detection would
+// end somewhere in the middle of a test.
+func Alone(t TB) bool {
+	t.Helper()
+	if os.Getenv(aloneEnv) == t.Name() {
+		settle(t)
+		return true
+	}
+	if os.Geteuid() != 0 {
+		SkipOrFail(t, "this needs root")
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v",
+		fmt.Sprintf("-test.timeout=%v", Slow(aloneTime)))
+	cmd.Env = append(os.Environ(), aloneEnv+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	// Pdeathsig is of the thread that started the child.
+	runtime.LockOSThread()
+	out, err := cmd.CombinedOutput()
+	runtime.UnlockOSThread()
+	if err != nil {
+		t.Fatalf("in its namespace: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	if bytes.Contains(out, []byte("--- SKIP")) {
+		t.Skipf("skipped in its namespace")
+	}
+	return false
+}
+
+func settle(t TB) {
+	t.Helper()
+	Must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	Must(t, unix.Mount("sysfs", "/sys", "sysfs", 0, ""))
+	Must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	Must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
+	Command(t, "ip link set lo up")
+}
+
+// SkipOrFail skips a test that cannot run here, and fails it under CI=true: a
+// skip there hides that nothing was tested.
+func SkipOrFail(t TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s", why)
+	}
+	t.Skipf("%s", why)
+}
+
+// Must fails the test at an error.
+func Must(t TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// Command runs a program, words separated by spaces, and returns what it said.
+func Command(t TB, line string) string {
+	t.Helper()
+	out, err := TryCommand(line)
+	if err != nil {
+		t.Fatalf("%s: %v: %s", line, err, out)
+	}
+	return out
+}
+
+// TryCommand is Command for a program that may fail.
+func TryCommand(line string) (string, error) {
+	words := strings.Fields(line)
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// untilTick is how often Until looks; untilRound is what a look counts for at
+// most.
+const (
+	untilTick  = 5 * time.Millisecond
+	untilRound = 100 * time.Millisecond
+)
+
+var errNotYet = errors.New("it does not hold")
+
+// Until polls until the claim holds, and fails the test when it does not within
+// the bound, stretched by Factor; it returns how long it took. Where the bound is
+// the promise itself, a machine that is busy with other tests must not break it:
+// a look that takes longer than such looks do counts for untilRound only, so that
+// whoever is tested has at least that many rounds.
+func Until(t TB, what string, bound time.Duration, holds func() bool) time.Duration {
+	t.Helper()
+	bound = Slow(bound)
+	took, err := poll(untilTick, untilRound, bound, func() error {
+		if holds() {
+			return nil
+		}
+		return errNotYet
+	})
+	if err != nil {
+		t.Fatalf("not within %v (%v of the clock): %s", bound, took.Round(time.Millisecond), what)
+	}
+	return took
+}
+
+// poll asks cond at each tick until it is content or has been asked for the
+// timeout, a round of asking and waiting counting for the given time at most.
+func poll(tick, round, timeout time.Duration, cond func() error) (time.Duration, error) {
+	start := time.Now()
+	last, spent := start, time.Duration(0)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		err := cond()
+		now := time.Now()
+		if err == nil {
+			return now.Sub(start), nil
+		}
+		spent += min(now.Sub(last), round)
+		last = now
+		if spent > timeout {
+			return now.Sub(start), err
+		}
+		<-ticker.C
+	}
+}
