@@ -28,20 +28,22 @@ pure internal/border:
 pure internal/names: addressing
 pure internal/nat64: addressing
 pure internal/traffic:
+# The kernel's forwarding decision, copied.
+pure internal/fib:
 
 # Edges of the node: one kind of I/O each.
 internal/durable:
-internal/kernel:
+internal/kernel: internal/fib?
 babel/speaker: babel babel/wire babel/mac? internal/kernel # port and group are the codec's
 tunnel/wg/userspace/device:
-tunnel/wg/userspace: tunnel/wg/userspace/device
+tunnel/wg/userspace: tunnel/wg/userspace/device internal/fib?
 tunnel/wg: internal/kernel tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
 tunnel/traverse:
 tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
-ebpf:
+ebpf: internal/fib?
 ebpf tests: internal/kernel
 internal/gateway: internal/border
 pure internal/lan/advert:
@@ -62,7 +64,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,traffic,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,fib,traffic,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?
