@@ -118,7 +118,7 @@ func executable(t lab.TB) string {
 
 func (s *site) attached(p *lab.Proc) *lab.Proc {
 	s.TB.Helper()
-	s.Await("the translator to be attached", lab.Slow(10*time.Second), func() error {
+	s.Await("the translator to be attached", 20*time.Second, func() error {
 		if out := p.Output(); !strings.Contains(out, "attached by") {
 			return fmt.Errorf("it says %q (%s)", out, p.Status())
 		}
@@ -135,7 +135,7 @@ func (s *site) counters(p *lab.Proc) Counters {
 		s.TB.Fatalf("%v", err)
 	}
 	var c Counters
-	s.Await("the counters", lab.Slow(5*time.Second), func() error {
+	s.Await("the counters", 20*time.Second, func() error {
 		out := p.Output()
 		if strings.Count(out, begin) == seen || !strings.HasSuffix(out, "}\n") {
 			return errors.New("not there yet")
@@ -223,7 +223,7 @@ func TestTraffic(t *testing.T) {
 // path's MTU.
 func (s *site) wantEcho(t *testing.T, from *lab.Host, to netip.Addr, size string) {
 	t.Helper()
-	s.Await(fmt.Sprintf("%s: %s bytes to %v", from.Name, size, to), lab.Slow(5*time.Second), func() error {
+	s.Await(fmt.Sprintf("%s: %s bytes to %v", from.Name, size, to), 20*time.Second, func() error {
 		out, err := from.Try("ping", "-n", "-c", "1", "-W", "1", "-s", size, to.String())
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
@@ -262,7 +262,7 @@ func (s *site) wantStreams(t *testing.T, publicIn netip.Addr) {
 		{"UDP in", s.out, []string{"-c", publicIn.String(), "-p", "5202", "-u", "-l", "1200", "-b", "50M", "-n", "2M"}},
 	} {
 		var out string
-		s.Await(x.name, lab.Slow(20*time.Second), func() (err error) { // the server may not listen yet
+		s.Await(x.name, 20*time.Second, func() (err error) { // the server may not listen yet
 			out, err = x.from.Try(append([]string{"iperf3", "-6", "--connect-timeout", "3000"}, x.args...)...)
 			return err
 		})

@@ -41,7 +41,7 @@ func TestTranslatedPrefix(t *testing.T) {
 	m.Start()
 	m.AwaitUp()
 	public := counterpart(node.Address, inside, outside)
-	l.Await("the node to reach the IPv6 Internet", lab.Slow(60*time.Second), func() error { return seenAs(node, web, public) })
+	l.Await("the node to reach the IPv6 Internet", 60*time.Second, func() error { return seenAs(node, web, public) })
 	if err := seenAs(gate, web, gate.Port.V6); err != nil {
 		t.Errorf("the gateway's own Internet: %v", err)
 	}
@@ -69,7 +69,7 @@ func TestTranslatedPrefix(t *testing.T) {
 	name := gate.Port.Link.A.Name
 	if out := gate.Host.Run("tc", "qdisc", "show", "dev", name); strings.Contains(out, "clsact") {
 		gate.Host.Run("tc", "qdisc", "del", "dev", name, "clsact")
-		l.Await("the translation to be put back", lab.Slow(20*time.Second), func() error { return seenAs(node, web, public) })
+		l.Await("the translation to be put back", 20*time.Second, func() error { return seenAs(node, web, public) })
 	}
 
 	// A killed gateway translates again after its next start. Nothing but the packets
@@ -80,7 +80,7 @@ func TestTranslatedPrefix(t *testing.T) {
 	if err := transfer.Wait(lab.Slow(60 * time.Second)); err != nil {
 		t.Errorf("a transfer over a gateway that was killed and started again: %v", err)
 	}
-	l.Await("the killed gateway to be one again", lab.Slow(90*time.Second), func() error { return seenAs(node, web, public) })
+	l.Await("the killed gateway to be one again", 90*time.Second, func() error { return seenAs(node, web, public) })
 	wantNoPanic(t, m)
 	m.Stop()
 	l.WantClean(before, gate.Host)

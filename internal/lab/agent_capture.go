@@ -106,20 +106,28 @@ func (c *capture) run() {
 	for {
 		select {
 		case <-c.stop:
+			for c.next(buf, unix.MSG_DONTWAIT) { // what is in the queue was seen
+			}
 			if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 				c.report.Dropped = uint64(s.Drops)
 			}
 			return
 		default:
 		}
-		n, from, err := unix.Recvfrom(c.fd, buf, 0)
-		if err != nil {
-			continue // the time-out that lets us look at stop
-		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok {
-			c.look(c.name(ll.Ifindex), buf[:n])
-		}
+		c.next(buf, 0) // a time-out lets us look at stop
 	}
+}
+
+// next looks at one packet; there may be none.
+func (c *capture) next(buf []byte, flags int) bool {
+	n, from, err := unix.Recvfrom(c.fd, buf, flags)
+	if err != nil {
+		return false
+	}
+	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
+		c.look(c.name(ll.Ifindex), buf[:n])
+	}
+	return true
 }
 
 func (c *capture) name(index int) string {

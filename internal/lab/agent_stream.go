@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Canary is in every packet of a stream: seen in clear on the underlay, it
@@ -107,7 +110,8 @@ func (a *Agent) StreamSend(args StreamSendArgs, _ *struct{}) error {
 	return nil
 }
 
-// StreamStop stops one sender and reports.
+// StreamStop stops one sender, which sends its count first if it has one, and
+// reports.
 func (a *Agent) StreamStop(id uint32, reply *SentReply) error {
 	a.mu.Lock()
 	s := a.senders[id]
@@ -116,7 +120,9 @@ func (a *Agent) StreamStop(id uint32, reply *SentReply) error {
 	if s == nil {
 		return fmt.Errorf("no stream %d is being sent", id)
 	}
-	close(s.stop)
+	if s.args.Count == 0 {
+		close(s.stop)
+	}
 	<-s.done
 	*reply = SentReply{Sent: s.sent, Start: s.start, Stop: s.end}
 	return nil
@@ -150,11 +156,12 @@ func (s *sender) run() {
 			return
 		case <-tick.C:
 		}
+		if s.args.Count != 0 && !slices.ContainsFunc(s.sent, func(t Sent) bool { return t.Packets < s.args.Count }) {
+			s.end = time.Now()
+			return
+		}
 		for i := range s.sent {
 			t := &s.sent[i]
-			if s.args.Count != 0 && t.Packets == s.args.Count {
-				continue
-			}
 			binary.BigEndian.PutUint64(packet[len(Canary)+4:], t.Packets)
 			t.Packets++
 			if _, err := s.conn.WriteToUDPAddrPort(packet, netip.AddrPortFrom(t.To, streamPort)); err != nil {
@@ -173,9 +180,11 @@ type receiver struct {
 	from map[uint32]*tally
 }
 
+// close ends it when it has taken what is in its queue.
 func (r *receiver) close() {
-	r.once.Do(func() { r.conn.Close() })
+	r.once.Do(func() { r.conn.SetReadDeadline(time.Now()) })
 	<-r.done
+	r.conn.Close()
 }
 
 func (r *receiver) run() {
@@ -184,19 +193,36 @@ func (r *receiver) run() {
 	for {
 		n, err := r.conn.Read(buf)
 		if err != nil {
-			return
+			break
 		}
-		if n != streamBytes || !bytes.HasPrefix(buf, []byte(Canary)) {
-			continue
-		}
-		id := binary.BigEndian.Uint32(buf[len(Canary):])
-		t := r.from[id]
-		if t == nil {
-			t = &tally{Received: Received{From: id}}
-			r.from[id] = t
-		}
-		t.take(time.Now(), binary.BigEndian.Uint64(buf[len(Canary)+4:]))
+		r.take(buf[:n])
 	}
+	raw, err := r.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	raw.Control(func(fd uintptr) {
+		for {
+			n, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			if err != nil {
+				return
+			}
+			r.take(buf[:n])
+		}
+	})
+}
+
+func (r *receiver) take(packet []byte) {
+	if len(packet) != streamBytes || !bytes.HasPrefix(packet, []byte(Canary)) {
+		return
+	}
+	id := binary.BigEndian.Uint32(packet[len(Canary):])
+	t := r.from[id]
+	if t == nil {
+		t = &tally{Received: Received{From: id}}
+		r.from[id] = t
+	}
+	t.take(time.Now(), binary.BigEndian.Uint64(packet[len(Canary)+4:]))
 }
 
 // tally counts the packets of one sender.

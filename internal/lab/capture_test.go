@@ -41,7 +41,7 @@ func TestCaptureFindsWhatIsPlanted(t *testing.T) {
 	for _, tt := range tests {
 		c := start()
 		send("udp", tt.to, tt.payload)
-		<-time.After(100 * time.Millisecond)
+		wantPing(t, a, netip.MustParseAddrPort(tt.to).Addr()) // it came after
 		r := c.Stop()
 		if r.Offences == 0 || !strings.Contains(strings.Join(r.Examples, "\n"), tt.want) {
 			t.Errorf("%s: found %d offences: %q", tt.name, r.Offences, r.Examples)

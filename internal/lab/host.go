@@ -188,7 +188,7 @@ func (h *Host) Path(elem ...string) string {
 
 // Ping sends one echo request, repeated for at most two seconds.
 func (h *Host) Ping(to netip.Addr) error {
-	res, err := h.PingAll([]netip.Addr{to}, 2*time.Second)
+	res, err := h.PingAll([]netip.Addr{to}, Slow(5*time.Second))
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func wantPing(t *testing.T, from *Host, to netip.Addr) {
 
 func wantSilence(t *testing.T, from *Host, to netip.Addr) {
 	t.Helper()
-	if from.Ping(to) == nil {
+	if res, err := from.PingAll([]netip.Addr{to}, 2*time.Second); err != nil || res[0].OK {
 		t.Errorf("%v answers %s, though it must not", to, from.Name)
 	}
 }
@@ -91,7 +91,7 @@ func TestProcLifeAndDeath(t *testing.T) {
 	}
 	q := h.Start("sleep", "sleep", "1000")
 	q.Kill()
-	if code, err := q.Wait(time.Second); code != -1 || err != nil {
+	if code, err := q.Wait(10 * time.Second); code != -1 || err != nil {
 		t.Errorf("killed program: status %d, %v", code, err)
 	}
 	if _, err := h.TryStart("none", "/no/such/program"); err == nil {
@@ -176,13 +176,13 @@ func TestStreamMeasuresTheGap(t *testing.T) {
 	<-time.After(500 * time.Millisecond)
 	for _, f := range s.Stop() {
 		t.Log(f)
-		if f.Gap < 600*time.Millisecond || f.Gap > cut+500*time.Millisecond || f.Lost == 0 {
+		if f.Gap < 600*time.Millisecond || f.Gap > cut+2*time.Second || f.Lost == 0 {
 			t.Errorf("cut for %v: %v", cut, f)
 		}
 	}
 	// Control: without a fault nothing is lost.
 	s = l.Stream(100, []End{{a, addr6a.Addr()}, {b, addr6b.Addr()}}, nil)
-	<-time.After(500 * time.Millisecond)
+	<-time.After(2 * time.Second)
 	if lost, sent := Lost(s.Stop()); lost != 0 || sent < 50 {
 		t.Errorf("%d of %d lost on a whole cable", lost, sent)
 	}
@@ -206,12 +206,13 @@ func TestRelaySameSeedSameFate(t *testing.T) {
 		if err := a.call("StreamSend", args, &struct{}{}); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(count * 3 * time.Millisecond)
 		var sent SentReply
 		var got ReceivedReply
 		if err := a.call("StreamStop", uint32(1), &sent); err != nil {
 			t.Fatal(err)
 		}
+		r.Set(Weather{Delay: 20 * time.Millisecond}) // longer than any was delayed
+		wantPing(t, a, addr6b.Addr())
 		if err := b.call("StreamReceived", struct{}{}, &got); err != nil {
 			t.Fatal(err)
 		}
@@ -237,14 +238,22 @@ func TestRelayDelays(t *testing.T) {
 	r.A.Add(addr6a)
 	r.B.Add(addr6b)
 	wantPing(t, a, addr6b.Addr())
-	res, err := a.PingAll([]netip.Addr{addr6b.Addr()}, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("round trip %v for twice 25 ms", res[0].RTT)
-	if rtt := res[0].RTT; rtt < 50*time.Millisecond || rtt > 150*time.Millisecond {
-		t.Errorf("round trip %v for twice 25 ms", rtt)
-	}
+	// A busy machine is late now and then, and never early.
+	l.Await("a round trip of twice 25 ms, and not much more", 10*time.Second, func() error {
+		res, err := a.PingAll([]netip.Addr{addr6b.Addr()}, time.Second)
+		if err != nil {
+			return err
+		}
+		rtt := res[0].RTT
+		if rtt > 0 && rtt < 50*time.Millisecond {
+			t.Errorf("round trip %v for twice 25 ms", rtt)
+		}
+		if rtt == 0 || rtt > 150*time.Millisecond {
+			return fmt.Errorf("it takes %v", rtt)
+		}
+		t.Logf("round trip %v for twice 25 ms", rtt)
+		return nil
+	})
 	r.SetFrom(a, Weather{Cut: true})
 	wantSilence(t, a, addr6b.Addr())
 }

@@ -19,11 +19,11 @@ func TestDHCPForPlainMachines(t *testing.T) {
 	n.config.Mesh.DNS4 = []netip.Addr{netip.MustParseAddr("10.42.5.1")}
 	n.start()
 	n.wantHealth("good health", func(h string) bool { return h == "HEALTH []" })
-	first, err := m[0].DHCP(10 * time.Second)
+	first, err := m[0].DHCP(20 * time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := m[1].DHCP(10 * time.Second)
+	second, err := m[1].DHCP(20 * time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestDHCPForPlainMachines(t *testing.T) {
 	n.proc.Kill()
 	n.start()
 	n.wantHealth("good health after a kill", func(h string) bool { return h == "HEALTH []" })
-	if again, err := m[0].DHCP(10 * time.Second); err != nil || again.Address != first.Address {
+	if again, err := m[0].DHCP(20 * time.Second); err != nil || again.Address != first.Address {
 		t.Errorf("after a restart the machine got %v (%v), before %v", again.Address, err, first.Address)
 	}
 	// A second server, on another host: one of the two is asked by name, and the
@@ -53,10 +53,10 @@ func TestDHCPForPlainMachines(t *testing.T) {
 	other.start()
 	other.wantHealth("good health", func(h string) bool { return h == "HEALTH []" })
 	third := sw.Attach(l.Host("third")).A
-	if _, err := third.DHCP(10 * time.Second); err != nil {
+	if _, err := third.DHCP(20 * time.Second); err != nil {
 		t.Error(err)
 	}
-	l.Await("word of the other server", 5*time.Second, func() error {
+	l.Await("word of the other server", 20*time.Second, func() error {
 		for _, n := range []*lanNode{n, other} {
 			if strings.Contains(n.proc.Output(), "lan-other-dhcp") {
 				return nil

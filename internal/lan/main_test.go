@@ -153,7 +153,7 @@ func (n *lanNode) start() { n.proc = n.Start("lan", n.command("")...) }
 // wantHealth waits until the last word on the health is as wanted.
 func (n *lanNode) wantHealth(what string, ok func(string) bool) {
 	n.Lab.TB.Helper()
-	n.Lab.Await(what, 8*time.Second, func() error {
+	n.Lab.Await(what, 20*time.Second, func() error {
 		out := n.proc.Output()
 		i := strings.LastIndex(out, "HEALTH ")
 		if i < 0 {

@@ -77,7 +77,7 @@ func TestTwoMembersOnOneLAN(t *testing.T) {
 	b.start()
 	phone := m[0]
 	for _, n := range []*lanNode{a, b} {
-		phone.AwaitAddress(netip.PrefixFrom(n.config.Own.Addr(), 64), 10*time.Second)
+		phone.AwaitAddress(netip.PrefixFrom(n.config.Own.Addr(), 64), 20*time.Second)
 		awaitRoute(l, phone.Host, "default routes of both", func(r string) bool { return strings.Contains(r, linkLocal(n.Host)) })
 	}
 	for _, to := range []string{"2001:db8:42:10::1", "2001:db8:42:20::1"} {
@@ -103,11 +103,11 @@ func TestInterfaceThatComesAndGoes(t *testing.T) {
 	n.config.LANs = []string{"eth0", "late0"}
 	n.start()
 	n.wantHealth("word of the missing interface", func(h string) bool { return strings.Contains(h, "late0") && strings.Contains(h, "not there") })
-	m[0].AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 10*time.Second)
+	m[0].AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 20*time.Second)
 
 	late := l.Host("late")
 	link := l.Connect(n.Host, late, "late0", "eth0")
-	link.B.AwaitAddress(netip.MustParsePrefix("2001:db8:42:11::/64"), 10*time.Second)
+	link.B.AwaitAddress(netip.MustParsePrefix("2001:db8:42:11::/64"), 20*time.Second)
 	n.wantHealth("good health", func(h string) bool { return h == "HEALTH []" })
 
 	n.IP("link set eth0 down")
@@ -117,7 +117,7 @@ func TestInterfaceThatComesAndGoes(t *testing.T) {
 
 	n.IP("link set late0 down", "link set late0 name other0", "link set other0 up")
 	n.wantHealth("word of the renamed interface", func(h string) bool { return strings.Contains(h, "late0") && strings.Contains(h, "not there") })
-	l.Await("the address to leave the renamed interface", 5*time.Second, func() error {
+	l.Await("the address to leave the renamed interface", 20*time.Second, func() error {
 		if out := n.Run("ip", "-6", "addr", "show", "dev", "other0"); strings.Contains(out, "2001:db8:42:11::1") {
 			return fmt.Errorf("%s", out)
 		}
@@ -126,7 +126,7 @@ func TestInterfaceThatComesAndGoes(t *testing.T) {
 	n.IP("link set other0 down", "link set other0 name late0", "link set late0 up")
 	n.wantHealth("good health after the name is back", func(h string) bool { return h == "HEALTH []" })
 	n.IP("addr del 2001:db8:42:11::1/64 dev late0") // by somebody
-	l.Await("the address to be put back", 5*time.Second, func() error {
+	l.Await("the address to be put back", 20*time.Second, func() error {
 		if out := n.Run("ip", "-6", "addr", "show", "dev", "late0"); !strings.Contains(out, "2001:db8:42:11::1/64") {
 			return fmt.Errorf("%s", out)
 		}
@@ -150,7 +150,7 @@ func TestBabeldOnTheSameLAN(t *testing.T) {
 	other.IP("addr add 2001:db8:77::1/64 dev lo")
 	other.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	n.start()
-	m[0].AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 10*time.Second)
+	m[0].AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 20*time.Second)
 	for _, h := range []*lab.Host{n.Host, other} {
 		h.Start("babeld", "babeld", "-I", h.Path("babeld.pid"), "-S", h.Path("babeld.state"),
 			"-C", "default hello-interval 1 update-interval 4", "-C", "redistribute ip 2001:db8:77::/64 allow", "-C", "redistribute local deny", "eth0")

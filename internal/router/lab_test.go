@@ -97,9 +97,9 @@ func TestRouter_Line(t *testing.T) {
 	before := forwarding(b)
 	b.IP("route add 2001:db8:f::/48 via fe80::77 dev eth0 proto 42")
 	pa, pb, pc := a.route("eth0"), b.route("eth0", "eth1"), c.route("eth0")
-	l.Await("a and b to know each other", lab.Slow(15*time.Second), func() error { return a.reaches(b) })
+	l.Await("a and b to know each other", 15*time.Second, func() error { return a.reaches(b) })
 	l.Connect(b.Host, c.Host, "eth1", "eth0") // an interface that comes late
-	took := l.Await("a to reach c", lab.Slow(15*time.Second), func() error { return a.reaches(c) })
+	took := l.Await("a to reach c", 15*time.Second, func() error { return a.reaches(c) })
 	t.Logf("a reaches c %v after the link was laid", took)
 	if out := b.Run(b.Lab.Binary("re6stnode"), "babel", "neighbours", "--state", b.Path("babel")); strings.Count(out, "yes") != 2 {
 		t.Errorf("neighbours:\n%s", out)
@@ -120,7 +120,7 @@ func TestRouter_Line(t *testing.T) {
 		t.Fatalf("routes of the killed router: %v", b.routesOf(t))
 	}
 	pb = b.route("eth0") // no longer on eth1
-	l.Await("leftovers to be gone", lab.Slow(10*time.Second), func() error {
+	l.Await("leftovers to be gone", 10*time.Second, func() error {
 		if _, err := b.via(t, c.six); err == nil {
 			return errors.New("the route to c is stale")
 		}
@@ -172,11 +172,11 @@ func TestRouter_CarrierAndDeviceComeAndGo(t *testing.T) {
 		}
 		return nil
 	}
-	l.Await("all to know all", lab.Slow(20*time.Second), full)
+	l.Await("all to know all", 20*time.Second, full)
 	var worst time.Duration
 	plugged := time.Now()
 	for range 3 {
-		l.Await("d to reach b directly", lab.Slow(20*time.Second), func() error {
+		l.Await("d to reach b directly", 20*time.Second, func() error {
 			// The kernel tells of a carrier at most once a second.
 			if time.Since(plugged) < 2500*time.Millisecond {
 				return errors.New("the carrier has just changed")
@@ -184,7 +184,7 @@ func TestRouter_CarrierAndDeviceComeAndGo(t *testing.T) {
 			return wantVia(d, t, b.six, "eth0")
 		})
 		cut.Unplug() // b's end: d loses the carrier
-		took := l.Await("d to turn to c", lab.Slow(5*time.Second), func() error { return wantVia(d, t, b.six, "eth1") })
+		took := l.Await("d to turn to c", 5*time.Second, func() error { return wantVia(d, t, b.six, "eth1") })
 		worst = max(worst, took)
 		cut.Plug()
 		plugged = time.Now()
@@ -193,11 +193,11 @@ func TestRouter_CarrierAndDeviceComeAndGo(t *testing.T) {
 	if worst > lab.Slow(300*time.Millisecond) {
 		t.Errorf("took %v, want 300 ms", worst)
 	}
-	l.Await("the direct way again", lab.Slow(20*time.Second), func() error { return wantVia(d, t, b.six, "eth0") })
+	l.Await("the direct way again", 20*time.Second, func() error { return wantVia(d, t, b.six, "eth0") })
 	d.IP("link delete eth0")
-	l.Await("d to turn to c", lab.Slow(5*time.Second), func() error { return wantVia(d, t, b.six, "eth1") })
+	l.Await("d to turn to c", 5*time.Second, func() error { return wantVia(d, t, b.six, "eth1") })
 	l.Connect(b.Host, d.Host, "eth1", "eth0")
-	l.Await("the new device to be used", lab.Slow(20*time.Second), func() error { return wantVia(d, t, b.six, "eth0") })
+	l.Await("the new device to be used", 20*time.Second, func() error { return wantVia(d, t, b.six, "eth0") })
 }
 
 func wantVia(m *machine, t *testing.T, to netip.Prefix, iface string) error {
@@ -231,7 +231,7 @@ func TestRouter_ManyInterfaces(t *testing.T) {
 	b.IP(there...)
 	a.route(left...)
 	b.route(right...)
-	took := l.Await("all neighbours", lab.Slow(30*time.Second), func() error {
+	took := l.Await("all neighbours", 30*time.Second, func() error {
 		out, err := a.Try(a.Lab.Binary("re6stnode"), "babel", "neighbours", "--state", a.Path("babel"))
 		if got := strings.Count(out, "yes"); err == nil && got != n {
 			err = fmt.Errorf("%d neighbours of %d", got, n)
@@ -239,5 +239,5 @@ func TestRouter_ManyInterfaces(t *testing.T) {
 		return err
 	})
 	t.Logf("%d neighbours after %v", n, took)
-	l.Await("b to be reached", lab.Slow(10*time.Second), func() error { return a.reaches(b) })
+	l.Await("b to be reached", 10*time.Second, func() error { return a.reaches(b) })
 }
