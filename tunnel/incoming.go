@@ -65,12 +65,22 @@ func (m *Manager) examine(now time.Time, from Peer, id control.TunnelID, o contr
 	if old != nil && m.stands(now, old) {
 		return nil, control.Refuse(control.Crossed, "our own offer %s stands", old.id)
 	}
-	all, pending := m.incoming()
-	if old != nil && old.direction == In {
-		all-- // it would take its own place
+	all, onDemand, pending := m.incoming()
+	if old != nil && old.direction == In { // it would take its own place
+		all--
+		if old.reason == control.Demand {
+			onDemand--
+		}
+	}
+	if o.Reason != control.Demand {
+		all -= min(onDemand, m.demandReserve()) // those are in the reserve
+	}
+	limit := m.parameters.MaxIncoming
+	if o.Reason == control.Demand {
+		limit += m.demandReserve()
 	}
 	switch {
-	case all >= m.parameters.MaxIncoming:
+	case all >= limit:
 		return nil, control.Refuse(control.Full, "%d incoming tunnels", all)
 	case pending >= pendingMax:
 		return nil, control.Refuse(control.Busy, "%d tunnels are being set up", pending).After(time.Second)

@@ -103,8 +103,11 @@ func (m *Manager) SetRoutes(now time.Time, known []Peer, routes []Destination) {
 	}
 }
 
-// SetDemand tells where this node's own traffic goes.
-func (m *Manager) SetDemand(_ time.Time, d []Demand) { m.demand = slices.Clone(d) }
+// SetDemand tells where traffic goes now, this node's own and that of others.
+func (m *Manager) SetDemand(_ time.Time, d []Demand) {
+	m.dirty = m.dirty || len(d) > 0 || len(m.demand) > 0
+	m.demand = slices.Clone(d)
+}
 
 // Stop closes all tunnels. Nothing is opened or accepted after it.
 func (m *Manager) Stop(now time.Time) {
@@ -204,7 +207,9 @@ func (m *Manager) input(now time.Time) Input {
 		switch {
 		case t.state == Draining:
 		case t.direction == In:
-			in.Incoming++
+			if t.reason != control.Demand { // it goes with the traffic: nothing can rest on it
+				in.Incoming++
+			}
 		default:
 			in.Own = append(in.Own, Own{
 				Peer: t.peer, RTT: t.rtt, Reason: t.reason, Since: t.opened, Up: t.state == Up,
@@ -218,6 +223,7 @@ func (m *Manager) input(now time.Time) Input {
 	for _, k := range m.peers {
 		in.Known = append(in.Known, Known{
 			Peer: k.id, Neighbour: m.byPeer[k.id] != nil, Blocked: m.blocked(now, k) || !m.isCallable(now, k), NAT: k.nat,
+			Full: k.full && m.isCallable(now, k),
 		})
 		if a, ok := k.fresh(now); ok {
 			in.Answers[k.id] = a
@@ -244,26 +250,35 @@ func (m *Manager) connected() int {
 	return n
 }
 
-// incoming counts the tunnels that others opened, and those of them that are not yet up.
-func (m *Manager) incoming() (all, pending int) {
+// incoming counts the tunnels that others opened, those of them that are on demand, and those that are not yet up.
+func (m *Manager) incoming() (all, onDemand, pending int) {
 	for _, t := range m.tunnels {
 		if t.direction == In && t.state != Draining {
 			all++
+			if t.reason == control.Demand {
+				onDemand++
+			}
 			if t.state != Up {
 				pending++
 			}
 		}
 	}
-	return all, pending
+	return all, onDemand, pending
+}
+
+// demandReserve is how many tunnels on demand are accepted beyond the limit: a node to which much traffic goes is likely
+// to be full. Who wants none at all gets none.
+func (m *Manager) demandReserve() int {
+	return min(m.parameters.DemandTunnels, m.parameters.MaxIncoming)
 }
 
 // Load is what this node says of its capacity: tunnels that it accepted, and how many more it would.
 func (m *Manager) Load() (incoming, room int) {
-	incoming, _ = m.incoming()
+	incoming, onDemand, _ := m.incoming()
 	if m.stopped {
 		return incoming, 0
 	}
-	return incoming, max(0, m.parameters.MaxIncoming-incoming)
+	return incoming, max(0, m.parameters.MaxIncoming+min(onDemand, m.demandReserve())-incoming)
 }
 
 // sorted are the tunnels in a fixed order: maps have none, and a run must repeat itself.

@@ -142,9 +142,13 @@ func (s *solo) up(n int) control.TunnelID {
 }
 
 func (s *solo) receiveOffer(n int, id control.TunnelID) uint64 {
+	return s.receiveOfferFor(n, id, control.Elected)
+}
+
+func (s *solo) receiveOfferFor(n int, id control.TunnelID, reason control.Reason) uint64 {
 	s.call++
 	s.m.Offered(s.now, s.call, peerN(n), netip.MustParseAddrPort("198.18.77.7:999"), id, control.Offer{
-		Protocol: 1, PublicKey: control.Key{3, byte(n), id[0]}, Port: 6500, MTU: 1380, Reason: control.Elected,
+		Protocol: 1, PublicKey: control.Key{3, byte(n), id[0]}, Port: 6500, MTU: 1380, Reason: reason,
 	})
 	s.after(0)
 	return s.call

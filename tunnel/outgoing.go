@@ -45,9 +45,10 @@ func (m *Manager) methodOf(p PeerID) Method {
 
 // reached begins the exchange with a peer of whom an endpoint answered.
 func (m *Manager) reached(now time.Time, t *tunnel, k *peer) {
-	if k.answer.Room == 0 {
+	if k.answer.Room == 0 && t.reason != control.Demand { // for those there may be a reserve
 		m.end(now, t, Failed, "no room")
 		m.pause(now, k, holdFull)
+		k.full = true
 		return
 	}
 	t.rtt = k.answer.RTT
@@ -197,6 +198,7 @@ func (m *Manager) refused(now time.Time, t *tunnel, r *control.Refusal) {
 	case control.Full, control.Closing:
 		k.answer.Room = 0
 		m.pause(now, k, max(holdFull, time.Duration(r.RetryAfter)))
+		k.full = r.Code == control.Full && t.reason != control.Demand
 	case control.Busy:
 		m.pause(now, k, max(holdBusy, time.Duration(r.RetryAfter)))
 	case control.Unknown, control.Outdated, control.Invalid, control.Denied, control.Internal:

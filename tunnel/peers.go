@@ -57,6 +57,7 @@ type peer struct {
 	failures int
 	failedAt time.Time
 	hold     time.Duration
+	full     bool // the back-off is for want of room: a tunnel on demand may be asked for
 
 	offers bucket // that it sends us
 }
@@ -152,6 +153,7 @@ func (m *Manager) fail(now time.Time, k *peer, hold time.Duration) {
 		return
 	}
 	hold = min(holdMax, hold<<min(k.failures, 10))
+	k.full = false
 	k.failures++
 	k.failedAt = now
 	k.hold = time.Duration(float64(hold) * (0.75 + 0.5*m.rand.Float64()))
@@ -161,6 +163,7 @@ func (m *Manager) fail(now time.Time, k *peer, hold time.Duration) {
 // pause keeps off a node that is well, but has no time or room for us.
 func (m *Manager) pause(now time.Time, k *peer, hold time.Duration) {
 	if k != nil {
+		k.full = false
 		k.failedAt = now
 		k.hold = time.Duration(float64(min(hold, holdMax)) * (0.75 + 0.5*m.rand.Float64()))
 	}

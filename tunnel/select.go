@@ -21,11 +21,13 @@ type Parameters struct {
 	Refresh     time.Duration // between two turns in a mesh that is an hour old
 	MaxIncoming int           // how many to accept
 	MinProtocol int           // the oldest version of the control API that is talked to
+	// DemandTunnels is how many more to open, and to accept, for as long as much traffic goes there; 0: none.
+	DemandTunnels int
 }
 
 // DefaultParameters are those of selection.
 func DefaultParameters() Parameters {
-	return Parameters{Tunnels: 10, Refresh: 5 * time.Minute, MaxIncoming: 30, MinProtocol: control.MinProtocol}
+	return Parameters{Tunnels: 10, Refresh: 5 * time.Minute, MaxIncoming: 30, MinProtocol: control.MinProtocol, DemandTunnels: 2}
 }
 
 // Own is a tunnel that this node opened, whatever its state, and is not about to close.
@@ -55,6 +57,7 @@ type Known struct {
 	Peer      PeerID
 	Neighbour bool // there is a tunnel, of whatever direction and state
 	Blocked   bool // failed not long ago
+	Full      bool // blocked for want of room alone
 	NAT       bool // cannot be called from outside, as far as known
 }
 
@@ -67,10 +70,11 @@ type ProbeAnswer struct {
 	Room     int
 }
 
-// Demand is how much this node sends to another at present.
+// Demand is how much this node sends to another at present: its own traffic, and what it carries for others.
 type Demand struct {
 	Peer           PeerID
 	BytesPerSecond float64
+	Carried        float64 // bytes per second
 }
 
 // Input is everything that the rule looks at.
@@ -78,7 +82,7 @@ type Input struct {
 	Age          time.Duration // since the node started
 	NAT          bool          // this node cannot be called from outside
 	Own          []Own
-	Incoming     int // tunnels that others opened to this node
+	Incoming     int // tunnels that others opened to this node, but those on demand
 	Connected    int // tunnels that are up, of both directions
 	Opening      int // own tunnels that are not up yet
 	Destinations map[PeerID]Destination
@@ -141,6 +145,8 @@ type Selector struct {
 	turns  int
 	rounds []round
 	demand map[PeerID]demandSince
+	// shunned are peers that get no tunnel on demand until then.
+	shunned map[PeerID]time.Time
 }
 
 // round is a choice that waits for answers to probes.
@@ -161,7 +167,7 @@ const (
 
 // NewSelector returns a Selector whose first turn is at once.
 func NewSelector(r *rand.Rand) *Selector {
-	return &Selector{rand: r, demand: make(map[PeerID]demandSince)}
+	return &Selector{rand: r, demand: make(map[PeerID]demandSince), shunned: make(map[PeerID]time.Time)}
 }
 
 // Deadline says when Select should be called again if nothing happens before. Zero: at once.

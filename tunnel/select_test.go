@@ -292,49 +292,6 @@ func TestSelectShorterRefreshAppliesAtOnce(t *testing.T) {
 	}
 }
 
-// Much traffic for a while opens a tunnel; little for longer closes it. Both once.
-func TestSelectDemand(t *testing.T) {
-	sc := newScene(t, 10, 40)
-	sc.tenOwn()
-	sc.route(30, 300, 4, 400)
-	sc.in.Demand = []Demand{{pid(30), 10 * demandOpenRate}}
-	sc.in.Age, sc.in.Parameters.Refresh = 2*middleAge, time.Hour
-	sc.s.nextAt = sc.now.Add(time.Hour)
-	sc.wantNothing(sc.step(0), "traffic has just begun")
-	d := sc.step(demandOpenWait)
-	if len(d.Open) != 1 || d.Open[0].Peer != pid(30) || d.Open[0].Reason != control.Demand {
-		t.Fatalf("%+v", d)
-	}
-	sc.own(30, control.Demand, time.Millisecond, 0)
-	sc.wantNothing(sc.step(time.Minute), "the tunnel is used")
-	sc.in.Demand = nil
-	sc.wantNothing(sc.step(time.Second), "traffic has just ended")
-	sc.in.Demand = []Demand{{pid(30), 10 * demandOpenRate}}
-	sc.wantNothing(sc.step(demandCloseWait/2), "it came back")
-	sc.in.Demand = nil
-	sc.wantNothing(sc.step(time.Second), "traffic has ended again")
-	if d := sc.step(demandCloseWait); len(d.Close) != 1 || d.Close[0] != pid(30) {
-		t.Errorf("%+v", d)
-	}
-}
-
-func TestSelectDemandIsBounded(t *testing.T) {
-	sc := newScene(t, 11, 60)
-	sc.tenOwn()
-	for n := 20; n < 40; n++ {
-		sc.in.Demand = append(sc.in.Demand, Demand{pid(n), 1e9})
-	}
-	sc.in.Age, sc.in.Parameters.Refresh = 2*middleAge, time.Hour
-	sc.s.nextAt = sc.now.Add(time.Hour)
-	sc.step(0)
-	if d := sc.step(demandOpenWait); len(d.Open) != demandMax {
-		t.Errorf("%d tunnels on demand", len(d.Open))
-	}
-	if !sc.s.Deadline().After(sc.now.Add(-time.Hour)) {
-		t.Error("no deadline")
-	}
-}
-
 // Whatever the input: nothing is opened to a neighbour, a blocked or a taken node, nothing twice, never too many, and
 // the next deadline is in the future.
 func TestSelectProperties(t *testing.T) {
@@ -364,10 +321,11 @@ func drawInput(r *rapid.T, now time.Time) Input {
 		Destinations: make(map[PeerID]Destination), Answers: make(map[PeerID]ProbeAnswer),
 	}
 	in.Parameters.Tunnels = rapid.IntRange(1, 12).Draw(r, "tunnels")
+	in.Parameters.DemandTunnels = rapid.IntRange(0, 3).Draw(r, "demand tunnels")
 	n := rapid.IntRange(0, 25).Draw(r, "nodes")
 	metric := rapid.IntRange(1, Unreachable)
 	for i := range n {
-		k := Known{Peer: pid(i + 1), Blocked: rapid.Bool().Draw(r, "blocked"), NAT: rapid.Bool().Draw(r, "nat")}
+		k := Known{Peer: pid(i + 1), Blocked: rapid.Bool().Draw(r, "blocked"), Full: rapid.Bool().Draw(r, "full"), NAT: rapid.Bool().Draw(r, "nat")}
 		switch rapid.IntRange(0, 4).Draw(r, "kind") {
 		case 0:
 			k.Neighbour = true
@@ -389,7 +347,7 @@ func drawInput(r *rapid.T, now time.Time) Input {
 			in.Destinations[k.Peer] = Destination{Peer: k.Peer, Metric: metric.Draw(r, "metric"), Via: pid(1 + i/2), Alternate: metric.Draw(r, "alternate")}
 		}
 		if rapid.IntRange(0, 5).Draw(r, "demand") == 0 {
-			in.Demand = append(in.Demand, Demand{k.Peer, 1e7})
+			in.Demand = append(in.Demand, Demand{Peer: k.Peer, BytesPerSecond: 1e7 * rapid.Float64Range(0, 1).Draw(r, "rate"), Carried: 1e7})
 		}
 		in.Known = append(in.Known, k)
 	}
@@ -427,7 +385,7 @@ func checkDecision(r *rapid.T, in Input, d Decision) {
 			r.Fatalf("close %v, which is not ours", p)
 		}
 	}
-	if len(d.Open) > 2*openingMax+demandMax {
+	if len(d.Open) > 2*openingMax+in.Parameters.DemandTunnels {
 		r.Fatalf("%d tunnels at once", len(d.Open))
 	}
 }

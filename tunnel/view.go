@@ -80,13 +80,14 @@ func (v *view) destinationsVia() map[PeerID]int {
 	return n
 }
 
-// victim is the elected own tunnel that serves the fewest destinations; of equal ones the oldest.
+// victim is the elected own tunnel that serves the fewest destinations; of equal ones the oldest. One that carries much
+// traffic to its peer stays.
 func (v *view) victim() (PeerID, bool) {
 	via := v.destinationsVia()
 	var best *Own
 	own := v.regular()
 	for i, o := range own {
-		if o.Reason != control.Elected || !o.Up || o.Leaving {
+		if o.Reason != control.Elected || !o.Up || o.Leaving || v.isBusy(o.Peer) {
 			continue
 		}
 		if best == nil || via[o.Peer] < via[best.Peer] || via[o.Peer] == via[best.Peer] && o.Since.Before(best.Since) {

@@ -580,7 +580,8 @@ func (m *Manager) checkInvariants(t interface {
 			t.Errorf("tunnel %v: %v for %v", id, x.state, now.Sub(x.since))
 		}
 	}
-	if in, _ := m.incoming(); in > m.parameters.MaxIncoming {
-		t.Errorf("%d incoming tunnels, at most %d", in, m.parameters.MaxIncoming)
+	in, onDemand, _ := m.incoming()
+	if in-min(onDemand, m.demandReserve()) > m.parameters.MaxIncoming {
+		t.Errorf("%d incoming tunnels, %d of them on demand, at most %d", in, onDemand, m.parameters.MaxIncoming)
 	}
 }

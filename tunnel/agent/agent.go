@@ -367,7 +367,7 @@ func (a *Agent) LinkLost(index int) {
 	})
 }
 
-// SetDemand tells where this node's own traffic goes.
+// SetDemand tells where traffic goes now, this node's own and that of others.
 func (a *Agent) SetDemand(d []tunnel.Demand) {
 	a.box.post(func(now time.Time) { a.manager.SetDemand(now, d) })
 }
