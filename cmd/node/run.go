@@ -55,6 +55,8 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.WireGuard, "wireguard", o.WireGuard, "which WireGuard: auto, kernel or userspace")
 	f.IntVar(&o.Tunnels, "tunnels", 0, "number of tunnels to open (default: the network's)")
 	f.DurationVar(&o.Refresh, "refresh", 0, "time between turns of rotation (default: the network's)")
+	f.IntVar(&o.DemandTunnels, "demand-tunnels", o.DemandTunnels, "number of tunnels beyond those, while much traffic goes there; 0: none, negative: as the network says")
+	f.IntVar(&o.MaxIncoming, "max-incoming", o.MaxIncoming, "number of tunnels to accept from others, beside a few on demand; negative: 30")
 	f.Uint16Var(&o.Port, "port", o.Port, "UDP and TCP port of the control API")
 	f.StringVar(&ports, "tunnel-ports", fmt.Sprintf("%d-%d", o.FirstPort, o.LastPort), "range of UDP ports for tunnels")
 	f.StringArrayVar(&endpoints, "endpoint", nil, "`ADDR:PORT` of the control API to tell others, beside those of the interfaces; repeatable")

@@ -13,6 +13,8 @@ type Options struct {
 	WireGuard        string // auto, kernel, userspace
 	Tunnels          int
 	Refresh          time.Duration
+	DemandTunnels    int    // negative: the network's
+	MaxIncoming      int    // negative: as many as the selection wants
 	Port             uint16 // UDP and TCP port of the control API
 	FirstPort        uint16 // range of UDP ports for tunnels, both ends included
 	LastPort         uint16
@@ -36,6 +38,7 @@ type Options struct {
 func Defaults() Options {
 	return Options{
 		WireGuard: "auto", Port: 6326, FirstPort: 6327, LastPort: 6582,
+		DemandTunnels: -1, MaxIncoming: -1,
 		Table: 326, RulePriority: 26000, AddressInterface: "lo",
 		Gateway: gatewayDefaults(), NAT64: "off",
 	}

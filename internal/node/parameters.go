@@ -34,9 +34,15 @@ func (d *daemon) apply(doc network.Document) {
 // tunnelParameters: a flag of the operator's wins over the network's value.
 func (d *daemon) tunnelParameters(p network.Parameters) tunnel.Parameters {
 	t := tunnel.DefaultParameters()
-	t.Tunnels, t.Refresh, t.MinProtocol = p.Tunnels, time.Duration(p.Refresh), p.MinProtocol
+	t.Tunnels, t.Refresh, t.MinProtocol, t.DemandTunnels = p.Tunnels, time.Duration(p.Refresh), p.MinProtocol, p.DemandTunnels
 	if d.options.Tunnels > 0 {
 		t.Tunnels = d.options.Tunnels
+	}
+	if d.options.DemandTunnels >= 0 {
+		t.DemandTunnels = d.options.DemandTunnels
+	}
+	if d.options.MaxIncoming >= 0 {
+		t.MaxIncoming = d.options.MaxIncoming
 	}
 	if d.options.Refresh > 0 {
 		t.Refresh = d.options.Refresh

@@ -43,7 +43,7 @@ func example() Document {
 
 const exampleJSON = `{"version":7,"prefixes":["2001:db8:42::/48"],"ipv4":["10.42.0.0/16"],"domain":"mesh",` +
 	`"registries":["https://registry.example:8443"],"parameters":{"tunnels":10,"refresh":300,"hello_idle":4,` +
-	`"hello_active":0.3,"update_interval":300,"min_protocol":1,"nat64":""},"issued":"2026-01-02T03:04:05Z"}`
+	`"hello_active":0.3,"update_interval":300,"min_protocol":1,"demand_tunnels":2,"nat64":""},"issued":"2026-01-02T03:04:05Z"}`
 
 var compare = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 

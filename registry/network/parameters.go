@@ -18,6 +18,9 @@ type Parameters struct {
 	UpdateInterval Duration `json:"update_interval"`
 	MinProtocol    int      `json:"min_protocol"`
 
+	// DemandTunnels are opened beyond Tunnels while much traffic goes to a node; 0: none.
+	DemandTunnels int `json:"demand_tunnels"`
+
 	// NAT64 is where nodes find the IPv4 Internet in the IPv6 one; invalid: nowhere.
 	NAT64 netip.Prefix `json:"nat64"`
 }
@@ -67,6 +70,10 @@ func Table() []Parameter {
 			count{func(p *Parameters) *int { return &p.MinProtocol }},
 		},
 		{
+			"demand_tunnels", "tunnels that each node opens and accepts beyond the others while much traffic goes there; 0: none", "2", "0", "10",
+			count{func(p *Parameters) *int { return &p.DemandTunnels }},
+		},
+		{
 			"nat64", "prefix of length 96 under which gateways with --nat64 show the IPv4 Internet, such as 64:ff9b::/96; empty: none", "", "", "",
 			translation{func(p *Parameters) *netip.Prefix { return &p.NAT64 }},
 		},
@@ -82,6 +89,7 @@ func Defaults() Parameters {
 		HelloActive:    Duration(300 * time.Millisecond),
 		UpdateInterval: Duration(300 * time.Second),
 		MinProtocol:    1,
+		DemandTunnels:  2,
 	}
 }
 

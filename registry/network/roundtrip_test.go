@@ -42,6 +42,7 @@ func drawParameters(t *rapid.T) Parameters {
 		HelloIdle:      span("hello_idle", 100*time.Millisecond, time.Minute),
 		UpdateInterval: span("update_interval", time.Second, 10*time.Minute),
 		MinProtocol:    rapid.IntRange(1, 65535).Draw(t, "min_protocol"),
+		DemandTunnels:  rapid.IntRange(0, 10).Draw(t, "demand_tunnels"),
 	}
 	if rapid.Bool().Draw(t, "nat64") {
 		p.NAT64 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0, 0x64, 0xff, 0x9b, 9: rapid.Byte().Draw(t, "nat64 byte")}), 96)
