@@ -30,7 +30,7 @@ func TestA13_DumpEqualsKernel(t *testing.T) {
 		var shown []string
 		// Both are read one after the other: a change in between is not a
 		// difference, so they must agree at some time soon.
-		m.Lab.Await("dump and kernel to agree", 5*time.Second, func() error {
+		m.Lab.Await("dump and kernel to agree", 20*time.Second, func() error {
 			dump, err := shownRoutes(n)
 			if err != nil {
 				return err

@@ -72,13 +72,22 @@ func pages(w *lab.World, n *lab.Node, what string, within time.Duration) time.Du
 	})
 }
 
-// wantNoWay wants a connection to fail soon, and not by silence.
+// wantNoWay wants a connection to fail within a second, and not by silence. A
+// busy machine may be late once; silence is there each time.
 func wantNoWay(t *testing.T, from *lab.Host, to netip.Addr, why string) {
 	t.Helper()
-	begin := time.Now()
-	err := from.Dial(netip.AddrPortFrom(to, 80), lab.Slow(3*time.Second))
-	if took := time.Since(begin); err == nil || strings.Contains(err.Error(), "timeout") || took > lab.Slow(time.Second) {
-		t.Errorf("%s: %s dials %v: %v after %v, want an error within a second", why, from.Name, to, err, took)
+	const tries = 3
+	for try := range tries {
+		begin := time.Now()
+		err := from.Dial(netip.AddrPortFrom(to, 80), lab.Slow(3*time.Second))
+		took := time.Since(begin)
+		if err != nil && !strings.Contains(err.Error(), "timeout") && took <= lab.Slow(time.Second) {
+			return
+		}
+		if err == nil || try == tries-1 {
+			t.Errorf("%s: %s dials %v: %v after %v, want an error within a second", why, from.Name, to, err, took)
+			return
+		}
 	}
 }
 
@@ -109,15 +118,15 @@ func TestZ29_F26_N10_TwoGateways(t *testing.T) {
 	awaitOpen(l, far, true, 20*time.Second)
 	pages(w, home, "pages at a home that has only IPv4", 30*time.Second)
 	l.Await("the nearest gateway to be used", 30*time.Second, func() error { return home.Uses(near) })
-	if seen, err := home.Host.Page(w.Web6.V6, 2*time.Second); err != nil || seen != home.Address {
+	if seen, err := home.Host.Page(w.Web6.V6, 10*time.Second); err != nil || seen != home.Address {
 		t.Errorf("on the IPv6 Internet the home is %v (%v), want %v", seen, err, home.Address)
 	}
-	if seen, err := home.Host.Page(w.Web4.V4, 2*time.Second); err != nil || (seen != near.Port.V4 && seen != w.Homes[0].WAN.V4) {
+	if seen, err := home.Host.Page(w.Web4.V4, 10*time.Second); err != nil || (seen != near.Port.V4 && seen != w.Homes[0].WAN.V4) {
 		t.Errorf("on the IPv4 Internet the home is %v: %v", seen, err)
 	}
 
 	capture := w.Capture()
-	if seen, err := w.Hub.Host.Page(w.Web6.V6, 2*time.Second); err != nil || seen != w.Hub.Port.V6 {
+	if seen, err := w.Hub.Host.Page(w.Web6.V6, 10*time.Second); err != nil || seen != w.Hub.Port.V6 {
 		t.Errorf("a host with an IPv6 Internet of its own is seen as %v (%v), want %v", seen, err, w.Hub.Port.V6)
 	}
 	nothingUnused(t, w, near, home)
@@ -295,7 +304,7 @@ func TestGatewayThatMayNot(t *testing.T) {
 		{"--nat64 on", 2, "only a gateway can translate"},
 	} {
 		p := n.Host.Start("refused", append([]string{n.Binary, "run", "--state", n.State}, strings.Fields(c.flags)...)...)
-		code, err := p.Wait(lab.Slow(10 * time.Second))
+		code, err := p.Wait(lab.Slow(30 * time.Second))
 		if err != nil || code != c.status || !strings.Contains(p.Output(), c.text) {
 			t.Errorf("%s: exit status %d (%v), want %d:\n%s", c.flags, code, err, c.status, p.Output())
 		}

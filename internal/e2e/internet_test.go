@@ -55,7 +55,7 @@ func wantSeenAs(t *testing.T, when string, n *lab.Node, web *lab.Port, f lab.Fam
 	t.Helper()
 	check := func(to, own netip.Addr) {
 		t.Helper()
-		seen, err := n.Host.Call(netip.AddrPortFrom(to, 80), lab.Slow(3*time.Second))
+		seen, err := n.Host.Call(netip.AddrPortFrom(to, 80), lab.Slow(10*time.Second))
 		if err != nil {
 			t.Errorf("%s: %s (%v) does not reach its Internet: %v", when, n.Name, f, err)
 		} else if seen.Addr().Unmap() != own {

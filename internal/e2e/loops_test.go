@@ -97,7 +97,7 @@ func TestZ29_NothingOfTheUnderlayEntersTheMesh(t *testing.T) {
 // lends it.
 func wantSeen(t *testing.T, when string, n *lab.Node, server netip.Addr, own bool, as netip.Addr) {
 	t.Helper()
-	seen, err := n.Host.Page(server, lab.Slow(3*time.Second))
+	seen, err := n.Host.Page(server, lab.Slow(10*time.Second))
 	switch {
 	case err != nil:
 		t.Errorf("%s: %s does not reach %v: %v", when, n.Name, server, err)
@@ -120,7 +120,7 @@ func wantOwnDNS(t *testing.T, home *lab.Home, resolver netip.Addr, seen *lab.Dum
 	if _, err := c.Write([]byte("a question")); err != nil {
 		t.Error(err)
 	}
-	home.Host.Lab.Await("the question on the home's own way", 5*time.Second, func() error {
+	home.Host.Lab.Await("the question on the home's own way", 20*time.Second, func() error {
 		count, _, err := seen.Count(fmt.Sprintf("udp port 53 and dst host %v", resolver))
 		if err == nil && count == 0 {
 			err = fmt.Errorf("none is seen")

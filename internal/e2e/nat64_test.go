@@ -48,7 +48,7 @@ func TestNAT64(t *testing.T) {
 	if err := resolves(node.Host, "www.example", "ahostsv6", embedded.String()); err != nil {
 		t.Error(err)
 	}
-	if seen, err := node.Host.Page(embedded, lab.Slow(5*time.Second)); err != nil || seen != gate.Port.V4 {
+	if seen, err := node.Host.Page(embedded, lab.Slow(10*time.Second)); err != nil || seen != gate.Port.V4 {
 		t.Errorf("the server sees %v, %v; want the gateway's %v", seen, err, gate.Port.V4)
 	}
 	if err := resolves(node.Host, "six.example", "ahostsv6", resolver.V6.String()); err != nil {
@@ -61,7 +61,7 @@ func TestNAT64(t *testing.T) {
 		t.Error(err)
 	}
 	for _, size := range []int{100, 1300, 4000, 20000} {
-		if err := node.Host.Datagram(netip.AddrPortFrom(embedded, 7), size, lab.Slow(5*time.Second)); err != nil {
+		if err := node.Host.Datagram(netip.AddrPortFrom(embedded, 7), size, lab.Slow(10*time.Second)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -105,10 +105,10 @@ func wantPathMTU(t *testing.T, m *lab.Mesh, node *lab.Node, web *lab.Port, embed
 	if want := fmt.Sprintf("mtu=%d", narrow+difference); !strings.Contains(out, want) {
 		t.Errorf("no error with %s:\n%s", want, out)
 	}
-	if err := node.Host.Datagram(netip.AddrPortFrom(embedded, 7), 1340, lab.Slow(5*time.Second)); err != nil {
+	if err := node.Host.Datagram(netip.AddrPortFrom(embedded, 7), 1340, lab.Slow(10*time.Second)); err != nil {
 		t.Error(err)
 	}
-	if _, err := node.Host.Page(embedded, lab.Slow(5*time.Second)); err != nil {
+	if _, err := node.Host.Page(embedded, lab.Slow(10*time.Second)); err != nil {
 		t.Error(err)
 	}
 }

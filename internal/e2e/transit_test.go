@@ -73,7 +73,7 @@ func TestFirewallThatDropsForwarding(t *testing.T) {
 			t.Errorf("beside a firewall that drops: %v", f)
 		}
 	}
-	l.Await("the node to say so", 5*time.Second, func() error {
+	l.Await("the node to say so", 20*time.Second, func() error {
 		s, err := docker.Status()
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func TestTranslatedPrefix(t *testing.T) {
 		t.Errorf("the gateway's own Internet: %v", err)
 	}
 	node.Host.Serve("[::]:8081")
-	if _, err := web.Host.Call(netip.AddrPortFrom(public, 8081), lab.Slow(5*time.Second)); err != nil {
+	if _, err := web.Host.Call(netip.AddrPortFrom(public, 8081), lab.Slow(10*time.Second)); err != nil {
 		t.Errorf("from outside to %v: %v", public, err)
 	}
 	node.Host.Unserve()
@@ -114,7 +114,7 @@ func counterpart(a netip.Addr, inside, outside string) netip.Addr {
 func wantRefused(t *testing.T, gate *lab.Node, prefix, why string) {
 	t.Helper()
 	p := gate.Host.Start("refused", append([]string{gate.Binary, "run", "--state", gate.State}, append(gate.Flags, "--gateway-prefix", prefix)...)...)
-	code, err := p.Wait(lab.Slow(10 * time.Second))
+	code, err := p.Wait(lab.Slow(30 * time.Second))
 	if err != nil || code != 2 || !strings.Contains(p.Output(), why) {
 		t.Errorf("--gateway-prefix %s: status %d (%v), it says %q; want 2 and %q", prefix, code, err, p.Output(), why)
 	}

@@ -1,27 +1,33 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dump is what tcpdump has seen on an interface.
 type Dump struct {
-	host *Host
-	path string
-	proc *Proc
+	host  *Host
+	iface string
+	path  string
+	proc  *Proc
 }
 
 // Dump starts tcpdump on the interface.
 func (i Interface) Dump() *Dump {
 	i.Host.Lab.TB.Helper()
-	d := &Dump{host: i.Host, path: i.Host.Path("dump-" + i.Name)}
+	d := &Dump{host: i.Host, iface: i.Name, path: i.Host.Path("dump-" + i.Name)}
 	// -Z root: Debian's gives its rights away before it opens the file.
 	d.proc = i.Host.Start("tcpdump", "tcpdump", "-i", i.Name, "-n", "-U", "--immediate-mode", "-Z", "root", "-s", "128", "-w", d.path)
 	i.Host.Lab.Await("tcpdump to listen", 10*time.Second, func() error {
@@ -44,11 +50,45 @@ func (d *Dump) Count(filter string) (count int, first string, err error) {
 	return strings.Count(out, "\n"), first, nil
 }
 
-// Stop ends it; Count still answers.
+// lastFrame tells the end of a dump; its type is for local experiments (IEEE Std
+// 802), which nobody answers.
+const (
+	lastFrame     = "re6st lab: the last frame"
+	lastFrameType = 0x88b5
+)
+
+// Stop ends it when it has written what passed before; Count still answers.
 func (d *Dump) Stop() {
+	t := d.host.Lab.TB
+	t.Helper()
+	var sent error
+	if err := d.host.ns.do(func() { sent = sendFrame(d.iface, lastFrameType, []byte(lastFrame)) }); err != nil || sent != nil {
+		t.Errorf("ending the dump of %s on %s: %v %v", d.iface, d.host.Name, err, sent)
+	} else {
+		Until(t, "tcpdump on "+d.host.Name+" to see the last frame", 10*time.Second, func() bool {
+			b, err := os.ReadFile(d.path)
+			return err == nil && bytes.Contains(b, []byte(lastFrame))
+		})
+	}
 	if _, err := d.proc.Stop(syscall.SIGINT); err != nil {
 		d.host.Lab.TB.Errorf("%v", err)
 	}
+}
+
+// sendFrame sends one to all on the link of the calling thread's network.
+func sendFrame(iface string, kind uint16, payload []byte) error {
+	link, err := net.InterfaceByName(iface)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	to := &unix.SockaddrLinklayer{Protocol: htons(kind), Ifindex: link.Index, Halen: 6}
+	copy(to.Addr[:], bytes.Repeat([]byte{0xff}, 6))
+	return unix.Sendto(fd, payload, 0, to)
 }
 
 // Hop is what answered to a packet of one hop limit.
