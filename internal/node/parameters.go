@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"time"
 
 	"re6st/registry/network"
@@ -48,30 +47,4 @@ func (d *daemon) tunnelParameters(p network.Parameters) tunnel.Parameters {
 		t.Refresh = d.options.Refresh
 	}
 	return t
-}
-
-// lookEvery is how often the traffic on the tunnels is looked at.
-const lookEvery = time.Second
-
-// watchTraffic has Babel speak faster on tunnels that carry data.
-func (d *daemon) watchTraffic(ctx context.Context) error {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			counters, err := d.host.Counters()
-			if err != nil {
-				d.log.Debug("looking at the traffic", "err", err)
-				continue
-			}
-			packets := make(map[int]uint64, len(counters))
-			for index, c := range counters {
-				packets[index] = c.RxPackets + c.TxPackets
-			}
-			d.routing.observe(now, packets)
-		}
-	}
 }

@@ -59,6 +59,7 @@ type daemon struct {
 	dns       *nameService     // nil: none
 	nat64     *nat64Service    // nil: none
 
+	flows       flowMeter
 	translation translation
 	transit     transit
 

@@ -28,6 +28,7 @@ func (d *daemon) views() status.Documents {
 		"tunnels": func() (any, error) { return d.viewTunnels() },
 		"routes":  func() (any, error) { return d.viewRoutes() },
 		"peers":   func() (any, error) { return d.viewPeers() },
+		"traffic": func() (any, error) { return d.viewTraffic() },
 	}
 }
 
