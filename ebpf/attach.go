@@ -21,17 +21,48 @@ type Clsact interface {
 	Detach(index int, ingress bool, name string) error
 }
 
+// hook is a program and its place on an interface.
+type hook struct {
+	ingress bool
+	name    string
+	program *ebpf.Program
+	last    bool // after other programs on tcx, not before them
+}
+
+// attachment is the programs on their hooks.
+type attachment interface {
+	method() string
+	check() error
+	close() error
+}
+
+// attach takes tcx, or where there is none, clsact. The hooks are taken in order.
+func attach(c Clsact, noTCX bool, index int, hooks []hook) (attachment, error) {
+	if !noTCX {
+		a, err := attachTCX(index, hooks)
+		if !errors.Is(err, ebpf.ErrNotSupported) {
+			return a, err
+		}
+	}
+	if c == nil {
+		return nil, errors.New("this kernel has no tcx (Linux 6.6 and later have it)")
+	}
+	return attachClsact(c, index, hooks)
+}
+
 // tcxLinks end with our process: nothing of them has to be found again.
 type tcxLinks []link.Link
 
-// attachTCX puts the programs before all others on their hooks: a program that
-// ends the chain before us would let packets out untranslated.
-func attachTCX(index int, egress, ingress *ebpf.Program) (attachment, error) {
+func attachTCX(index int, hooks []hook) (attachment, error) {
 	var links tcxLinks
-	for _, o := range []link.TCXOptions{
-		{Interface: index, Program: ingress, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()},
-		{Interface: index, Program: egress, Attach: ebpf.AttachTCXEgress, Anchor: link.Head()},
-	} {
+	for _, h := range hooks {
+		o := link.TCXOptions{Interface: index, Program: h.program, Attach: ebpf.AttachTCXEgress, Anchor: link.Head()}
+		if h.ingress {
+			o.Attach = ebpf.AttachTCXIngress
+		}
+		if h.last {
+			o.Anchor = link.Tail()
+		}
 		l, err := link.AttachTCX(o)
 		if err != nil {
 			return nil, errors.Join(refusal("by tcx", err), links.close())
@@ -69,22 +100,13 @@ func (ls tcxLinks) close() error {
 type filters struct {
 	clsact Clsact
 	index  int
+	hooks  []hook
 }
 
-// hooks of a translator: ingress first, see attach.
-var hooks = []struct {
-	ingress bool
-	name    string
-}{{true, "npt ingress"}, {false, "npt egress"}}
-
-func attachClsact(c Clsact, index int, egress, ingress *ebpf.Program) (attachment, error) {
-	f := filters{c, index}
+func attachClsact(c Clsact, index int, hooks []hook) (attachment, error) {
+	f := filters{c, index, hooks}
 	for _, h := range hooks {
-		program := egress
-		if h.ingress {
-			program = ingress
-		}
-		if err := c.Attach(index, h.ingress, program.FD(), h.name); err != nil {
+		if err := c.Attach(index, h.ingress, h.program.FD(), h.name); err != nil {
 			return nil, errors.Join(err, f.close())
 		}
 	}
@@ -94,7 +116,7 @@ func attachClsact(c Clsact, index int, egress, ingress *ebpf.Program) (attachmen
 func (filters) method() string { return "clsact" }
 
 func (f filters) check() error {
-	for _, h := range hooks {
+	for _, h := range f.hooks {
 		there, err := f.clsact.Attached(f.index, h.ingress, h.name)
 		if err != nil {
 			return err
@@ -108,7 +130,7 @@ func (f filters) check() error {
 
 func (f filters) close() error {
 	var failures []error
-	for _, h := range hooks {
+	for _, h := range f.hooks {
 		failures = append(failures, f.clsact.Detach(f.index, h.ingress, h.name))
 	}
 	return errors.Join(failures...)

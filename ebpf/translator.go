@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-
-	"github.com/cilium/ebpf"
 )
 
 // TranslatorConfig says what is translated and where.
@@ -52,7 +50,13 @@ func NewTranslator(c TranslatorConfig) (*Translator, error) {
 	if err := t.write(config); err != nil {
 		return nil, errors.Join(err, t.objects.Close())
 	}
-	t.attached, err = attach(c, uplink.Index, t.objects.Re6stEgress, t.objects.Re6stIngress)
+	// Before all others: a program that ends the chain before us would let packets
+	// out untranslated. Ingress comes first: an answer that comes in untranslated
+	// would be lost, and nothing has left that could be answered.
+	t.attached, err = attach(c.Clsact, c.NoTCX, uplink.Index, []hook{
+		{ingress: true, name: "npt ingress", program: t.objects.Re6stIngress},
+		{name: "npt egress", program: t.objects.Re6stEgress},
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("attaching prefix translation to %s: %w", c.Uplink, err), t.objects.Close())
 	}
@@ -166,27 +170,4 @@ func (t *Translator) Counters() (Counters, error) {
 		}
 	}
 	return c, nil
-}
-
-// attachment is the programs on their hooks.
-type attachment interface {
-	method() string
-	check() error
-	close() error
-}
-
-// attach takes tcx, or where there is none, clsact. Ingress comes first: an answer
-// that comes in untranslated would be lost, and nothing has left that could be
-// answered.
-func attach(c TranslatorConfig, index int, egress, ingress *ebpf.Program) (attachment, error) {
-	if !c.NoTCX {
-		a, err := attachTCX(index, egress, ingress)
-		if !errors.Is(err, ebpf.ErrNotSupported) {
-			return a, err
-		}
-	}
-	if c.Clsact == nil {
-		return nil, errors.New("this kernel has no tcx (Linux 6.6 and later have it)")
-	}
-	return attachClsact(c.Clsact, index, egress, ingress)
 }

@@ -11,6 +11,7 @@ typedef unsigned short __u16;
 typedef unsigned int __u32;
 typedef unsigned long long __u64;
 typedef int __s32;
+typedef long long __s64;
 
 #define SEC(name) __attribute__((section(name), used))
 #define inline_always inline __attribute__((always_inline))
@@ -20,9 +21,11 @@ typedef int __s32;
 #define MAP_TYPE(name, value) typeof(value) *name
 
 enum {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_F_INGRESS = 1,
+	BPF_F_MMAPABLE = 1 << 10,
 };
 
 /* struct __sk_buff of <linux/bpf.h>; fields have their place for ever. */
@@ -57,10 +60,29 @@ struct __sk_buff {
 	__u64 tstamp;
 	__u32 wire_len;
 	__u32 gso_segs;
+	__u64 sk;
+	__u32 gso_size;
+};
+
+/* struct bpf_fib_lookup of <linux/bpf.h>. */
+struct bpf_fib_lookup {
+	__u8 family, l4_protocol;
+	__u16 sport, dport;
+	__u16 tot_len; /* in; out: the MTU of the route */
+	__u32 ifindex; /* in: ingress; out: egress */
+	__u32 flowinfo;
+	__u32 src[4];
+	__u32 dst[4]; /* out: the next hop */
+	__u32 vlan;
+	__u8 smac[6], dmac[6];
 };
 
 /* Helpers, by the numbers of <linux/bpf.h>. */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static __u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_skb_store_bytes)(struct __sk_buff *, __u32 offset, const void *from, __u32 len, __u64 flags) = (void *)9;
 static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static long (*const bpf_skb_load_bytes)(const void *, __u32 offset, void *to, __u32 len) = (void *)26;
+static long (*const bpf_skb_pull_data)(struct __sk_buff *, __u32 len) = (void *)39;
+static __s64 (*const bpf_csum_update)(struct __sk_buff *, __u32 sum) = (void *)40;
+static long (*const bpf_fib_lookup)(void *, struct bpf_fib_lookup *, int len, __u32 flags) = (void *)69;

@@ -43,7 +43,7 @@ tunnel/traverse:
 tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
-ebpf: internal/fib?
+ebpf: internal/fib
 ebpf tests: internal/kernel
 internal/gateway: internal/border
 pure internal/lan/advert:
