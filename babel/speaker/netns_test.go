@@ -171,7 +171,7 @@ func TestA13_DumpEqualsKernel(t *testing.T) {
 	ba := b.speakOn(a, babel.Tunnel)
 	b.speakOn(c, babel.Wired)
 	c.speakOn(b, babel.Wired)
-	t.Log("ends reach each other after", await(t, "ends reach each other", 10*time.Second, func() bool { return a.reaches(c) && c.reaches(a) }))
+	t.Log("ends reach each other after", await(t, "ends reach each other", 20*time.Second, func() bool { return a.reaches(c) && c.reaches(a) }))
 	for _, m := range []*machine{a, b, c} {
 		m.wantKernelEqualsEngine()
 	}
@@ -182,24 +182,24 @@ func TestA13_DumpEqualsKernel(t *testing.T) {
 	// A source-specific default route from c.
 	from := netip.MustParsePrefix("2001:db8:42::/48")
 	c.Originate(netip.MustParsePrefix("::/0"), from, 0)
-	await(t, "default route at a", 5*time.Second, func() bool {
+	await(t, "default route at a", 20*time.Second, func() bool {
 		return strings.Contains(a.routes(), "default from 2001:db8:42::/48 via fe80::2")
 	})
 	a.wantKernelEqualsEngine()
 
 	// A link that goes down and comes up again.
 	c.ip("link set to-" + b.name + " down")
-	await(t, "c has lost its link", 5*time.Second, func() bool { return len(c.Destinations()) == 0 })
+	await(t, "c has lost its link", 20*time.Second, func() bool { return len(c.Destinations()) == 0 })
 	c.ip("link set to-" + b.name + " up")
 	c.ip(fmt.Sprintf("address replace fe80::%d/64 dev to-%s nodad", c.number, b.name))
-	t.Log("routes are back after", await(t, "c has its routes again", 10*time.Second, func() bool {
+	t.Log("routes are back after", await(t, "c has its routes again", 20*time.Second, func() bool {
 		return strings.Contains(c.routes(), "2001:db8:42:1::/64 via")
 	}))
 
 	// The tunnel goes.
 	b.RemoveInterface(ba)
 	b.ip("link delete to-" + a.name)
-	t.Log("loss known after", await(t, "c knows of the loss", 3*time.Second, func() bool {
+	t.Log("loss known after", await(t, "c knows of the loss", 20*time.Second, func() bool {
 		return !strings.Contains(c.routes(), "2001:db8:42:1::/64 via")
 	}))
 	await(t, "a knows of the loss", 20*time.Second, func() bool { return !strings.Contains(a.routes(), "via") })
@@ -275,7 +275,7 @@ func TestInterop_Babeld(t *testing.T) {
 	}))
 	// babeld forwards our retraction, and we its.
 	m[0].Withdraw(m[0].prefix, netip.Prefix{})
-	await(t, "the retraction crosses two babelds", 5*time.Second, func() bool {
+	await(t, "the retraction crosses two babelds", 20*time.Second, func() bool {
 		return !strings.Contains(m[3].routes(), "2001:db8:42:1::/64 via")
 	})
 	for _, i := range []int{0, 2} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -31,9 +32,8 @@ func TestCommands(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			port, err := freePort()
-			e.Setenv("PORT", port)
-			return err
+			e.Setenv("PORT", fmt.Sprint(lab.FreePort(t)))
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  wantStatus,
@@ -44,16 +44,6 @@ func TestCommands(t *testing.T) {
 			"schema":  setSchema,
 		},
 	})
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }
 
 // wantStatus runs a command: status 78 re6stregistry serve ...

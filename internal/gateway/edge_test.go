@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 func edgeOf(word string) EdgeConfig {
@@ -55,7 +56,7 @@ func TestEdgeBindsSources(t *testing.T) {
 	}
 	before := ruleset(t)
 	var edge Edge
-	send := func(source string) (refused uint64) {
+	send := func(source string, want uint64) (refused uint64) {
 		t.Helper()
 		to, bits := "10.42.9.1", "32"
 		if strings.Contains(source, ":") {
@@ -65,9 +66,13 @@ func TestEdgeBindsSources(t *testing.T) {
 		must(t, err)
 		_ = exec.Command("ip", "-n", "phone", "addr", "add", source+"/"+bits, "dev", "eth0", "nodad").Run()
 		_ = exec.Command("ip", "netns", "exec", "phone", "ping", "-c", "2", "-i", "0.1", "-W", "0.3", "-I", source, to).Run()
-		now, _, err := edge.Dropped()
-		must(t, err)
-		return now - was
+		await(t, "the packets from "+source+" to be judged", 10*time.Second, func() bool {
+			now, _, err := edge.Dropped()
+			must(t, err)
+			refused = now - was
+			return refused >= want
+		})
+		return refused
 	}
 	must(t, edge.Put(edgeOf("plain")))
 	for _, c := range []struct {
@@ -82,13 +87,13 @@ func TestEdgeBindsSources(t *testing.T) {
 		{"10.42.6.7", 2},
 		{"192.0.3.7", 2},
 	} {
-		if got := send(c.source); got != c.refused {
+		if got := send(c.source, c.refused); got != c.refused {
 			t.Errorf("source %s: %d of 2 packets refused, want %d", c.source, got, c.refused)
 		}
 	}
 	for _, word := range []string{"exempt", "only"} {
 		must(t, edge.Put(edgeOf(word)))
-		if got := send("2001:db8:dead::7"); got != 0 {
+		if got := send("2001:db8:dead::7", 0); got != 0 {
 			t.Errorf("%s: %d packets of an interface that is not judged were refused", word, got)
 		}
 	}
@@ -102,12 +107,12 @@ func TestEdgeBindsSources(t *testing.T) {
 	if _, outer, err := edge.Dropped(); err != nil || outer == 0 {
 		t.Errorf("%d outer packets refused, %v", outer, err)
 	}
-	run(t, "ping", ping+"2001:db8:42:30::1")
+	run(t, "ping", "-c 1 -W 10 -I 2001:db8:42:10::1 2001:db8:42:30::1")
 
 	// What another program flushes is put back, and what dies is removed.
 	run(t, "nft", "flush ruleset")
 	must(t, edge.Put(edgeOf("plain")))
-	if got := send("2001:db8:dead::7"); got != 2 {
+	if got := send("2001:db8:dead::7", 2); got != 2 {
 		t.Errorf("after a flush %d packets were refused, want 2", got)
 	}
 	must(t, RemoveEdge(edgeOf("plain").Instance))

@@ -95,7 +95,7 @@ func start(t *testing.T, change func(*Config)) (g *Gateway, o *told, stop func()
 			if err != nil {
 				t.Errorf("ending: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(15 * time.Second):
 			t.Error("it does not end")
 		}
 	})
@@ -132,10 +132,10 @@ func TestUpstreamAppearsFailsAndReturns(t *testing.T) {
 		return
 	}
 	g, o, stop := start(t, nil)
-	await(t, "the table of a gateway without an upstream", 5*time.Second, func() bool { return strings.Contains(ruleset(t), tableName(instance)) })
-	await(t, "it says why", time.Second, func() bool { return strings.Contains(g.Status().Families[1].Why, "no default route") })
+	await(t, "the table of a gateway without an upstream", 15*time.Second, func() bool { return strings.Contains(ruleset(t), tableName(instance)) })
+	await(t, "it says why", 10*time.Second, func() bool { return strings.Contains(g.Status().Families[1].Why, "no default route") })
 	provider(t)
-	took := await(t, "both defaults, when the upstream appears", 5*time.Second, func() bool { return o.has(default4, default6) })
+	took := await(t, "both defaults, when the upstream appears", 15*time.Second, func() bool { return o.has(default4, default6) })
 	t.Logf("originated %v after the default routes came", took)
 
 	run(t, "ip", "-6 route del default")
@@ -188,8 +188,11 @@ func TestF26_SilentDeathOfTheNextHop(t *testing.T) {
 	await(t, "both defaults", 10*time.Second, func() bool { return o.has(default4, default6) })
 	steady := time.NewTimer(5 * time.Second) // longer than death takes
 	<-steady.C
-	if !o.has(default4, default6) || o.changes != 2 {
-		t.Fatalf("a living next hop is taken for dead: %d changes", o.changes)
+	o.mu.Lock()
+	changes := o.changes
+	o.mu.Unlock()
+	if !o.has(default4, default6) || changes != 2 {
+		t.Fatalf("a living next hop is taken for dead: %d changes", changes)
 	}
 	nftIn("table netdev cut { chain in { type filter hook ingress device eth0 priority 0; drop; }; }")
 	took := await(t, "the silent death is noticed", 5*time.Second, func() bool { return o.has() })
@@ -205,7 +208,7 @@ func TestF26_ChecksBeyondTheNextHop(t *testing.T) {
 	g, o, _ := start(t, func(c *Config) {
 		c.Checks = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8:1::1")}
 	})
-	await(t, "both defaults: one of two targets answers", 5*time.Second, func() bool { return o.has(default4, default6) })
+	await(t, "both defaults: one of two targets answers", 15*time.Second, func() bool { return o.has(default4, default6) })
 	run(t, "ip", "-n isp addr del 2001:db8:1::1/128 dev lo")
 	took := await(t, "IPv6 withdrawn", 5*time.Second, func() bool { return o.has(default4) })
 	t.Logf("withdrawn after %v", took)
@@ -221,23 +224,25 @@ func TestTableIsPutBack(t *testing.T) {
 	}
 	provider(t)
 	g, o, _ := start(t, nil)
-	await(t, "both defaults", 5*time.Second, func() bool { return o.has(default4, default6) })
+	await(t, "both defaults", 15*time.Second, func() bool { return o.has(default4, default6) })
 	before := ruleset(t)
 	for range 3 {
 		nft(t, "flush ruleset")
 		nft(t, "table ip mine { chain forward { type filter hook forward priority 0; policy accept; }; }")
-		took := await(t, "the table is back", 3*time.Second, func() bool { return strings.Contains(ruleset(t), before) })
+		took := await(t, "the table is back", 10*time.Second, func() bool { return strings.Contains(ruleset(t), before) })
 		t.Logf("back after %v", took)
 	}
 	nft(t, "delete table ip mine")
 	await(t, "three repairs are told", 5*time.Second, func() bool { return g.Status().Repairs == 3 })
 	g.Admit(prefixes("2001:db8:99::/48"))
-	await(t, "an admitted prefix", 3*time.Second, func() bool {
+	await(t, "an admitted prefix", 10*time.Second, func() bool {
 		return o.has(default4, default6, "::/0 from 2001:db8:99::/48") && strings.Contains(ruleset(t), "2001:db8:99::/48")
 	})
-	if s := o.uplinks; s != [2]string{"eth0", "eth0"} {
-		t.Errorf("uplinks %q", s)
-	}
+	await(t, "the uplinks to be told", 10*time.Second, func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.uplinks == [2]string{"eth0", "eth0"}
+	})
 }
 
 func TestNamedUplink(t *testing.T) {
@@ -246,7 +251,7 @@ func TestNamedUplink(t *testing.T) {
 	}
 	provider(t)
 	g, o, _ := start(t, func(c *Config) { c.Uplink = "wan0" })
-	await(t, "an interface that does not exist", 3*time.Second, func() bool {
+	await(t, "an interface that does not exist", 10*time.Second, func() bool {
 		return strings.Contains(g.Status().Families[0].Why, "wan0 does not exist")
 	})
 	run(t, "ip", "link set eth0 down")

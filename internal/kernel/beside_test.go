@@ -56,7 +56,7 @@ func host4(t *testing.T, h *Host) (tunnel Link) {
 	} {
 		ip(t, line)
 	}
-	await(t, "the addresses to be in use", 5*time.Second, func() bool {
+	await(t, "the addresses to be in use", 15*time.Second, func() bool {
 		local := ip(t, "-6 route show table local")
 		return strings.Contains(local, "local 2001:db8:ffff::5 ") && strings.Contains(local, "local 2001:db8:77::1 ")
 	})

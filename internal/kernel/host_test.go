@@ -25,7 +25,7 @@ func veth(t *testing.T, h *Host, name string) int {
 	ip(t, fmt.Sprintf("link set %s-p up", name))
 	index := 0
 	for _, end := range []string{name + "-p", name} {
-		await(t, end+" is up", 5*time.Second, func() bool {
+		await(t, end+" is up", 15*time.Second, func() bool {
 			l, err := h.LinkByName(end)
 			if err != nil || !l.Up {
 				return false
@@ -293,7 +293,7 @@ func TestLinkEvents(t *testing.T) {
 	}
 	seen := make(map[string]LinkEvent)
 	wait := func(what string, holds func() bool) {
-		await(t, what, 5*time.Second, func() bool {
+		await(t, what, 15*time.Second, func() bool {
 			for _, e := range s.Take() {
 				seen[e.Link.Name] = e
 			}

@@ -108,9 +108,9 @@ func TestF09_LinkFlap(t *testing.T) {
 		return err == nil && slices.Contains(all, r)
 	}
 	ip(t, "link set v0 down")
-	await(t, "the routes are gone with the link", 5*time.Second, func() bool { return !has(six) && !has(four) })
+	await(t, "the routes are gone with the link", 15*time.Second, func() bool { return !has(six) && !has(four) })
 	ip(t, "link set v0 up")
-	await(t, "the routes are back with the link", 2*time.Second, func() bool { return has(six) && has(four) })
+	await(t, "the routes are back with the link", 10*time.Second, func() bool { return has(six) && has(four) })
 }
 
 // The kernel says ENOBUFS when it had to drop events: everything is compared.
@@ -136,10 +136,10 @@ func TestF09_LostEvents(t *testing.T) {
 		t.Fatalf("after 2000 deletions: error %v, want ENOBUFS", err)
 	}
 	watch(t, h)
-	await(t, "2002 routes are back", 5*time.Second, func() bool { return len(routes(t, h)) == 2002 })
+	await(t, "2002 routes are back", 15*time.Second, func() bool { return len(routes(t, h)) == 2002 })
 	// And again, while it watches.
 	ip(t, "-6 route flush table 326")
-	took := await(t, "2002 routes are back", 5*time.Second, func() bool { return len(routes(t, h)) == 2002 })
+	took := await(t, "2002 routes are back", 15*time.Second, func() bool { return len(routes(t, h)) == 2002 })
 	t.Logf("2002 routes put back after %v", took)
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -103,6 +105,29 @@ func TryCommand(line string) (string, error) {
 	words := strings.Fields(line)
 	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
+}
+
+// FreePort gives a port that nobody has for TCP or UDP. It is below those that the
+// kernel gives to sockets without one, and so free until somebody asks for it.
+func FreePort(t TB) uint16 {
+	t.Helper()
+	const first, count = 10000, 20000
+	for range 100 {
+		port := uint16(first + rand.IntN(count))
+		address := fmt.Sprintf(":%d", port)
+		tcp, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		udp, err := net.ListenPacket("udp", address)
+		tcp.Close()
+		if err == nil {
+			udp.Close()
+			return port
+		}
+	}
+	t.Fatalf("no port is free")
+	return 0
 }
 
 // untilTick is how often Until looks; untilRound is what a look counts for at

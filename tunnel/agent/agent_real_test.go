@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"re6st/internal/identity"
+	"re6st/internal/lab"
 	"re6st/tunnel"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
@@ -32,16 +33,6 @@ func hostAddress(t *testing.T) netip.Addr {
 	return netip.Addr{}
 }
 
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	c, err := net.ListenUDP("udp", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-}
-
 type noRouting struct{}
 
 func (noRouting) AddInterface(int, string, int, netip.Addr) error { return nil }
@@ -63,7 +54,7 @@ func TestAgentsOverRealSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := freePort(t)
+		port := lab.FreePort(t)
 		a := New(Config{
 			Authority: m.authority, Certificate: cert, Self: withoutAddress(self), Port: port,
 			Backend: under.Backend(host), Routing: noRouting{}, Documents: &fakeDocuments{}, Rand: rand.New(rand.NewPCG(1, uint64(i))),

@@ -57,7 +57,7 @@ func (e tunnelEnd) stats() Stats {
 
 func (e tunnelEnd) awaitHandshake(after time.Time) {
 	e.n.t.Helper()
-	await(e.n.t, e.name+" has a handshake", 15*time.Second, func() bool { return e.stats().LastHandshake.After(after) })
+	await(e.n.t, e.name+" has a handshake", 115*time.Second, func() bool { return e.stats().LastHandshake.After(after) })
 }
 
 // One test for both backends: RE6ST_WG=kernel go test -run TestConformance.
@@ -257,7 +257,7 @@ func TestInterfaceDeletedByOthers(t *testing.T) {
 	a := newNode(t, "a")
 	e := a.create("re6st-00000001", "fe80::1")
 	a.run("ip link del re6st-00000001")
-	await(t, "Stats fails", 5*time.Second, func() bool { return a.ask(request{Op: "stats", Name: e.name}).Error != "" })
+	await(t, "Stats fails", 15*time.Second, func() bool { return a.ask(request{Op: "stats", Name: e.name}).Error != "" })
 	a.want(request{Op: "close", Name: e.name})
 	if left, _ := filepath.Glob(userspace.SocketDir + "/*"); len(left) != 0 {
 		t.Errorf("control sockets left: %v", left)
@@ -335,6 +335,6 @@ func TestManyDevices(t *testing.T) {
 	}
 	closed := time.Since(start) / count
 	t.Logf("%s: create %v, close %v, %d KiB resident each (idle, %d of them)", kind(), created.Round(10*time.Microsecond), closed.Round(10*time.Microsecond), (full-rss)/count, count)
-	await(t, "no goroutine is left", 5*time.Second, func() bool { return ask("goroutines") <= goroutines })
-	await(t, "no descriptor is left", 5*time.Second, func() bool { return ask("files") <= files })
+	await(t, "no goroutine is left", 15*time.Second, func() bool { return ask("goroutines") <= goroutines })
+	await(t, "no descriptor is left", 15*time.Second, func() bool { return ask("files") <= files })
 }

@@ -21,24 +21,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// freePort finds one that is free for UDP and TCP.
+// freePort is one of this host's that is free for UDP and TCP.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for range 20 {
-		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := udp.LocalAddr().(*net.UDPAddr).AddrPort()
-		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(a))
-		udp.Close()
-		if err == nil {
-			tcp.Close()
-			return a
-		}
-	}
-	t.Fatal("no port is free")
-	return netip.AddrPort{}
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), lab.FreePort(t))
 }
 
 // start runs a server that knows beaver.mesh.
