@@ -40,6 +40,6 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(joinCommand(), runCommand(), statusCommand(), tunnelsCommand(), routesCommand(), peersCommand(), traceCommand(), pingCommand(), babelCommand())
+	root.AddCommand(joinCommand(), runCommand(), statusCommand(), tunnelsCommand(), routesCommand(), peersCommand(), traceCommand(), pingCommand(), topCommand(), babelCommand())
 	return root
 }
