@@ -75,6 +75,8 @@ cmd/registry: internal/{config,durable,status} registry registry/client
 internal/lab:
 pure internal/lab/packets:
 internal/e2e tests: internal/lab
+# Shortcuts compared with the stack.
+internal/oracle tests: internal/lab/packets ebpf? internal/{fib,kernel}? tunnel/wg? tunnel/wg/userspace?
 # Our Babel and others'.
 internal/interop tests: internal/lab babel/wire? babel/mac?
 internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/network? internal/{identity,origin,liveness,border}?

@@ -24,7 +24,10 @@ import (
 const aloneEnv = "RE6ST_TEST_ALONE"
 
 // aloneTime bounds a test in its own process: the parent has other tests.
-const aloneTime = 120 * time.Second
+const (
+	aloneTime     = 120 * time.Second
+	aloneTimeSoak = 3 * time.Hour
+)
 
 // Alone runs the calling test again in a process with network and mount
 // namespaces of its own, and gives true there. A whole process, because a
@@ -45,8 +48,12 @@ func Alone(t TB) bool {
 	if os.Geteuid() != 0 {
 		SkipOrFail(t, "this needs root")
 	}
+	timeout := Slow(aloneTime)
+	if os.Getenv("RE6ST_SOAK") != "" {
+		timeout = aloneTimeSoak
+	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v",
-		fmt.Sprintf("-test.timeout=%v", Slow(aloneTime)))
+		fmt.Sprintf("-test.timeout=%v", timeout))
 	cmd.Env = append(os.Environ(), aloneEnv+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	// Pdeathsig is of the thread that started the child.
@@ -80,6 +87,20 @@ func SkipOrFail(t TB, why string) {
 		t.Fatalf("%s", why)
 	}
 	t.Skipf("%s", why)
+}
+
+// Batch runs lines of ip(8), of one family, 4 or 6, or each of its own, 0.
+func Batch(family int, lines ...string) error {
+	args := []string{"-batch", "-"}
+	if family != 0 {
+		args = append([]string{fmt.Sprintf("-%d", family)}, args...)
+	}
+	cmd := exec.Command("ip", args...)
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip: %w: %s", err, out)
+	}
+	return nil
 }
 
 // Must fails the test at an error.

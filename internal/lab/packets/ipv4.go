@@ -43,11 +43,19 @@ func sum4(b []byte) {
 	binary.BigEndian.PutUint16(b[10:], ^fold(add(0, b[:head])))
 }
 
-var odd4 = addresses(
-	"loopback", "127.0.0.1", "loopback", "127.5.6.7", "unspecified", "0.0.0.0", "this network", "0.1.2.3", "multicast", "224.0.0.1",
-	"multicast", "239.1.2.3", "broadcast", "255.255.255.255", "link-local", "169.254.7.7", "reserved", "240.0.0.1", "reserved", "250.1.1.1",
-	"private", "192.168.77.7", "shared", "100.64.0.9",
-)
+var odd4 = append(addresses(
+	"loopback", "127.0.0.1", "loopback", "127.5.6.7", "unspecified", "0.0.0.0", "multicast", "224.0.0.1",
+	"multicast", "239.1.2.3", "broadcast", "255.255.255.255",
+), spread(8, addresses(
+	"this network", "0.1.2.0", "link-local", "169.254.7.0", "reserved", "240.0.1.0", "reserved", "250.1.1.0", "private", "192.168.77.0", "shared", "100.64.9.0",
+))...)
+
+func spread(bits int, all []Address) []Address {
+	for i := range all {
+		all[i].Spread = bits
+	}
+	return all
+}
 
 var twists4 = []func(*draft){
 	func(d *draft) { d.odd(odd4, &d.src, "source") },

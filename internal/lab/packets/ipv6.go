@@ -198,7 +198,7 @@ func spoil6(d *draft) {
 func addresses(pairs ...string) []Address {
 	var all []Address
 	for i := 0; i+1 < len(pairs); i += 2 {
-		all = append(all, Address{pairs[i], netip.MustParseAddr(pairs[i+1])})
+		all = append(all, Address{What: pairs[i], Addr: netip.MustParseAddr(pairs[i+1])})
 	}
 	return all
 }
