@@ -158,7 +158,8 @@ func Addresses(packet []byte) (src, dst netip.Addr) {
 }
 
 // LowerHopLimit does what a router does to a packet that Inspect found to be
-// ordinary, and keeps the checksum of an IPv4 header right as Linux does (RFC 1141).
+// ordinary, and keeps the checksum of an IPv4 header right (RFC 1141) by the very sum
+// of Linux, which writes 0 where all ones would be as right.
 func LowerHopLimit(packet []byte) {
 	if packet[0]>>4 == 6 {
 		packet[7]--
@@ -166,5 +167,8 @@ func LowerHopLimit(packet []byte) {
 	}
 	packet[8]--
 	sum := uint32(binary.BigEndian.Uint16(packet[10:])) + 0x0100
-	binary.BigEndian.PutUint16(packet[10:], uint16(sum+sum>>16))
+	if sum >= 0xffff {
+		sum++
+	}
+	binary.BigEndian.PutUint16(packet[10:], uint16(sum))
 }
