@@ -377,7 +377,6 @@ func (device *Device) Close() {
 	}
 	device.state.state.Store(uint32(deviceStateClosed))
 	device.log.Verbosef("Device closing")
-	device.relay.end()
 
 	device.tun.device.Close()
 	device.downLocked()

@@ -1,30 +1,26 @@
 package device
 
 import (
+	"encoding/binary"
 	"net"
-	"sync"
 	"sync/atomic"
+	"time"
 
+	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
 
 // Relay says where the packets of a burst go, which were decrypted in this order
 // and have passed the check of their source: ways[i], which is nil when Relay is
-// called, becomes the device through which packets[i] leaves, or Drop, or stays nil
-// for the TUN. It may change the packets' headers, not their lengths. It is called
-// by one goroutine at a time for each peer, and keeps neither slice.
-type Relay func(packets [][]byte, ways []*Device)
-
-// Drop is the way of packets that go nowhere.
-var Drop = new(Device)
+// called, becomes the peer of another device to whom packets[i] is sent, or stays
+// nil for the TUN. It may change the packets' headers, not their lengths. It is
+// called by one goroutine at a time for each peer, and keeps neither slice.
+type Relay func(packets [][]byte, ways []*Peer)
 
 // relay is what a device knows of others.
 type relay struct {
-	decide atomic.Pointer[Relay]
-
-	alive sync.RWMutex // held for reading by those who forward to this device
-
+	decide  atomic.Pointer[Relay]
 	refused atomic.Uint64
 }
 
@@ -39,27 +35,57 @@ func (device *Device) SetRelay(r Relay) {
 }
 
 // Refused is how many packets of other devices this one did not take: its queue
-// was full, it was not up, or no peer of it may have them.
+// was full, or it was ending.
 func (device *Device) Refused() uint64 { return device.relay.refused.Load() }
 
-// end waits for those who forward to a device that has been marked as closed.
-func (r *relay) end() {
-	r.alive.Lock()
-	defer r.alive.Unlock()
+// PeerFor is the one to whom a packet would be sent at once: nil where none may
+// have it, or there is no session with him. What comes by the TUN then waits for
+// the handshake.
+func (device *Device) PeerFor(packet []byte) *Peer {
+	if !device.isUp() {
+		return nil
+	}
+	var peer *Peer
+	switch packet[0] >> 4 {
+	case ipv4.Version:
+		peer = device.allowedips.Lookup(packet[IPv4offsetDst : IPv4offsetDst+net.IPv4len])
+	case ipv6.Version:
+		peer = device.allowedips.Lookup(packet[IPv6offsetDst : IPv6offsetDst+net.IPv6len])
+	}
+	if peer == nil || !peer.isRunning.Load() || peer.usable() == nil {
+		return nil
+	}
+	return peer
+}
+
+// usable is the key pair with which to send, if there is one.
+func (peer *Peer) usable() *Keypair {
+	k := peer.keypairs.Current()
+	if k == nil || k.sendNonce.Load() >= RejectAfterMessages || time.Since(k.created) >= RejectAfterTime {
+		return nil
+	}
+	return k
 }
 
 // burst is the memory of one receiver.
 type burst struct {
 	elems   []*QueueInboundElement
 	packets [][]byte
-	ways    []*Device
+	ways    []*Peer
+	to      []outgoing
+}
+
+// outgoing is what of a burst is for one peer.
+type outgoing struct {
+	peer  *Peer
+	elems *QueueOutboundElementsContainer
 }
 
 func (b *burst) add(elem *QueueInboundElement) { b.elems = append(b.elems, elem) }
 
 // hand gives those that leave through other devices to these, with their buffers,
-// and returns which of bufs are for the TUN. b is empty then. Packets that follow
-// each other on one way stay together and in order.
+// and returns which of bufs are for the TUN. b is empty then. What is for the same
+// peer goes to him at once, and in order.
 func (r *relay) hand(b *burst, bufs [][]byte) [][]byte {
 	defer func() { clear(b.elems); b.elems = b.elems[:0] }()
 	decide := r.decide.Load()
@@ -72,68 +98,96 @@ func (r *relay) hand(b *burst, bufs [][]byte) [][]byte {
 	}
 	(*decide)(b.packets, b.ways)
 	left := bufs[:0]
-	for start := 0; start < len(bufs); {
-		end, way := start+1, b.ways[start]
-		for end < len(bufs) && b.ways[end] == way {
-			end++
+	for i, peer := range b.ways {
+		if peer == nil {
+			left = append(left, bufs[i])
+			continue
 		}
-		switch way {
-		case nil:
-			left = append(left, bufs[start:end]...)
-		case Drop:
-		default:
-			way.forward(b.elems[start:end])
-		}
-		start = end
+		b.take(b.elems[i], peer)
+	}
+	for _, o := range b.to {
+		o.peer.forward(o.elems)
 	}
 	clear(b.packets)
 	clear(b.ways)
-	b.packets, b.ways = b.packets[:0], b.ways[:0]
+	clear(b.to)
+	b.packets, b.ways, b.to = b.packets[:0], b.ways[:0], b.to[:0]
 	return left
 }
 
-// forward takes over the buffers of packets that another device has decrypted: the
-// header of their next message goes where the last one's was. What does not fit
-// into the queue is lost, the newest first: the sender of a stream slows down, and
-// the device from which they come does not wait.
-func (device *Device) forward(elems []*QueueInboundElement) {
-	device.relay.alive.RLock()
-	defer device.relay.alive.RUnlock()
-	for start := 0; start < len(elems); {
-		peer := device.peerFor(elems[start].packet)
-		end := start + 1
-		for end < len(elems) && device.peerFor(elems[end].packet) == peer {
-			end++
+// take makes a packet one to be sent. Its buffer goes with it: the header of the
+// next message is where the last one's was.
+func (b *burst) take(from *QueueInboundElement, peer *Peer) {
+	var c *QueueOutboundElementsContainer
+	for i := len(b.to) - 1; i >= 0 && c == nil; i-- {
+		if b.to[i].peer == peer {
+			c = b.to[i].elems
 		}
-		n := end - start
-		if peer == nil || !peer.isRunning.Load() || !device.isUp() || len(peer.queue.outbound.c) >= QueueOutboundSize/2 {
-			device.relay.refused.Add(uint64(n))
-		} else {
-			peer.forward(elems[start:end])
-		}
-		start = end
+	}
+	if c == nil {
+		c = peer.device.GetOutboundElementsContainer()
+		b.to = append(b.to, outgoing{peer, c})
+	}
+	elem := peer.device.GetOutboundElement()
+	elem.buffer, elem.packet, elem.peer = from.buffer, from.packet, peer
+	from.buffer = nil
+	c.elems = append(c.elems, elem)
+}
+
+// forward encrypts and queues packets for the peer's sender. What does not fit is
+// lost, the newest first: the sender of a stream slows down, and the device from
+// which they come does not wait, as it may have packets for others.
+func (peer *Peer) forward(c *QueueOutboundElementsContainer) {
+	queue := peer.queue.outbound.c
+	if !peer.isRunning.Load() || len(queue) >= cap(queue)-1 || !peer.seal(c) {
+		peer.refuse(c)
+		return
+	}
+	select {
+	case queue <- c: // when it has ended nobody takes it, and it goes with the queue
+	default:
+		peer.refuse(c)
 	}
 }
 
-func (peer *Peer) forward(elems []*QueueInboundElement) {
-	c := peer.device.GetOutboundElementsContainer()
-	for _, from := range elems {
-		elem := peer.device.GetOutboundElement()
-		elem.buffer, elem.packet, elem.nonce = from.buffer, from.packet, 0
-		from.buffer = nil
-		c.elems = append(c.elems, elem)
+// seal does what RoutineEncryption does, where the packets are in the cache.
+func (peer *Peer) seal(c *QueueOutboundElementsContainer) bool {
+	keypair := peer.usable()
+	if keypair == nil {
+		return false
 	}
-	peer.StagePackets(c)
-	peer.SendStagedPackets()
+	n := uint64(len(c.elems))
+	last := keypair.sendNonce.Add(n)
+	if last > RejectAfterMessages {
+		keypair.sendNonce.Store(RejectAfterMessages)
+		return false
+	}
+	mtu := int(peer.device.tun.mtu.Load())
+	for i, elem := range c.elems {
+		elem.nonce, elem.keypair = last-n+uint64(i), keypair
+		elem.seal(mtu)
+	}
+	return true
 }
 
-// peerFor is the peer that may have a packet of which the length has been checked.
-func (device *Device) peerFor(packet []byte) *Peer {
-	switch packet[0] >> 4 {
-	case ipv4.Version:
-		return device.allowedips.Lookup(packet[IPv4offsetDst : IPv4offsetDst+net.IPv4len])
-	case ipv6.Version:
-		return device.allowedips.Lookup(packet[IPv6offsetDst : IPv6offsetDst+net.IPv6len])
+// seal makes a message of the packet, in its buffer.
+func (elem *QueueOutboundElement) seal(mtu int) {
+	header := elem.buffer[:MessageTransportHeaderSize]
+	binary.LittleEndian.PutUint32(header, MessageTransportType)
+	binary.LittleEndian.PutUint32(header[MessageTransportOffsetReceiver:], elem.keypair.remoteIndex)
+	binary.LittleEndian.PutUint64(header[MessageTransportOffsetCounter:], elem.nonce)
+	var padding [PaddingMultiple]byte
+	elem.packet = append(elem.packet, padding[:calculatePaddingSize(len(elem.packet), mtu)]...)
+	var nonce [chacha20poly1305.NonceSize]byte
+	copy(nonce[4:], header[MessageTransportOffsetCounter:])
+	elem.packet = elem.keypair.send.Seal(header, nonce[:], elem.packet, nil)
+}
+
+func (peer *Peer) refuse(c *QueueOutboundElementsContainer) {
+	peer.device.relay.refused.Add(uint64(len(c.elems)))
+	for _, elem := range c.elems {
+		peer.device.PutMessageBuffer(elem.buffer)
+		peer.device.PutOutboundElement(elem)
 	}
-	return nil
+	peer.device.PutOutboundElementsContainer(c)
 }
