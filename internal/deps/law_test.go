@@ -83,7 +83,7 @@ internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/ne
 internal/deps:
 # What the benchmarks have in common.
 internal/measure:
-scripts/*: internal/{lab,sim}? internal/measure? babel? babel/wire?
+scripts/*: internal/{lab,sim}? internal/measure? babel? babel/wire? tunnel/wg/userspace? internal/fib?
 `
 
 // everyTest is what the tests of every package may import.

@@ -19,8 +19,10 @@ import (
 // goroutines.
 type Device struct {
 	name   string
+	index  int
 	device *device.Device
 	share  *share
+	relay  *relay
 	uapi   net.Listener
 
 	clients   sync.WaitGroup // the accept loop and those it serves
@@ -32,6 +34,9 @@ type Device struct {
 	keyMu sync.Mutex
 	key   string // private, in hexadecimal; what share knows of
 }
+
+// Index is that of the interface.
+func (d *Device) Index() int { return d.index }
 
 // MaxMTU is what fits into wireguard-go's buffers with header and tag.
 const MaxMTU = device.MaxSegmentSize - device.MessageTransportSize
@@ -46,11 +51,12 @@ func New(u *Underlay, name string, mtu int, log *slog.Logger) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating TUN interface %s: %w", name, err)
 	}
-	d := &Device{name: name, share: u.newShare(), conns: make(map[net.Conn]struct{})}
+	d := &Device{name: name, index: t.index, share: u.newShare(), relay: &u.relay, conns: make(map[net.Conn]struct{})}
 	if d.uapi, err = listen(name); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
 	}
 	d.device = device.NewDevice(t, d.share, logger(name, log))
+	d.relay.add(t.index, d.device)
 	d.clients.Add(1)
 	go d.serve()
 	return d, nil
@@ -203,6 +209,7 @@ func (d *Device) Close() error {
 		if err = d.uapi.Close(); err != nil { // which removes the file
 			err = fmt.Errorf("closing the control socket of %s: %w", d.name, err)
 		}
+		d.relay.remove(d.device)
 		d.device.Close()
 		d.clients.Wait()
 	})

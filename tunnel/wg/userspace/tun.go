@@ -45,7 +45,7 @@ func createTUN(name string, mtu int) (*tunDevice, error) {
 		return nil, openError(&fs.PathError{Op: "open", Path: clonePath, Err: err})
 	}
 	t := &tunDevice{name: name, mtu: mtu, events: make(chan tun.Event)}
-	if err = attach(fd, name, mtu); err == nil {
+	if t.index, err = attach(fd, name, mtu); err == nil {
 		t.joined.udp, err = setOffloads(fd)
 	}
 	if err == nil {
@@ -67,35 +67,38 @@ func setOffloads(fd int) (udp bool, err error) {
 	return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil, nil
 }
 
-// attach makes the interface. The virtio header lets the kernel hand over and
-// take many packets as one.
-func attach(fd int, name string, mtu int) error {
+// attach makes the interface and gives its index. The virtio header lets the kernel
+// hand over and take many packets as one.
+func attach(fd int, name string, mtu int) (int, error) {
 	request, err := unix.NewIfreq(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return hinted(err)
+		return 0, hinted(err)
 	}
 	return setMTU(name, mtu)
 }
 
-func setMTU(name string, mtu int) error {
+func setMTU(name string, mtu int) (index int, err error) {
 	s, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer unix.Close(s)
 	request, err := unix.NewIfreq(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request.SetUint32(uint32(mtu))
 	if err := unix.IoctlIfreq(s, unix.SIOCSIFMTU, request); err != nil {
-		return fmt.Errorf("setting the MTU to %d: %w", mtu, err)
+		return 0, fmt.Errorf("setting the MTU to %d: %w", mtu, err)
 	}
-	return nil
+	if err := unix.IoctlIfreq(s, unix.SIOCGIFINDEX, request); err != nil {
+		return 0, fmt.Errorf("asking for the interface's index: %w", err)
+	}
+	return int(request.Uint32()), nil
 }
 
 func hinted(err error) error {

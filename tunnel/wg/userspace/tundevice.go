@@ -18,6 +18,7 @@ import (
 type tunDevice struct {
 	*descriptor
 	name   string
+	index  int
 	mtu    int // wireguard-go reads it once
 	events chan tun.Event
 	once   sync.Once

@@ -35,7 +35,8 @@ type Underlay struct {
 		sync.Mutex
 		*demux[*share]
 	}
-	lost counters
+	lost  counters
+	relay relay
 }
 
 type sockets struct{ v4, v6 *udpSocket }
