@@ -60,6 +60,7 @@ func TestNAT64(t *testing.T) {
 	if err := node.Host.Ping(embedded); err != nil {
 		t.Error(err)
 	}
+	wantNoWay(t, node.Host, embed(prefix, netip.MustParseAddr("10.1.2.3")), "a private address by NAT64")
 	for _, size := range []int{100, 1300, 4000, 20000} {
 		if err := node.Host.Datagram(netip.AddrPortFrom(embedded, 7), size, lab.Slow(10*time.Second)); err != nil {
 			t.Error(err)

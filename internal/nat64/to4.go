@@ -15,10 +15,16 @@ const dontFragmentAbove = 1260
 func (t *Translator) to4(now time.Time, b []byte, next func(int) []byte) Result {
 	p, r := parse6(b, false)
 	if r != Translated {
+		if at, ok := uint32(0), false; r == Unsupported {
+			if at, ok = segmentsLeft(b); ok {
+				t.refuse(now, b, p, meaning{parameterProblem6, 0, at}, next)
+			}
+		}
 		return r
 	}
 	destination, ok := t.embedded(p.header[24:40])
 	if !ok || !t.isReachable(destination) {
+		t.refuse(now, b, p, meaning{unreachable6, prohibited, 0}, next)
 		return Destination
 	}
 	if p.protocol == protoICMP6 && isError6(p.payload) {
@@ -32,6 +38,7 @@ func (t *Translator) to4(now time.Time, b []byte, next func(int) []byte) Result 
 	}
 	source, ok := t.pool.use(now, (*[16]byte)(p.header[8:24]))
 	if !ok {
+		t.refuse(now, b, p, meaning{unreachable6, unreachableAddress, 0}, next)
 		return Exhausted
 	}
 	size := header4 + len(p.payload)

@@ -82,6 +82,7 @@ type Translator struct {
 	self           [16]byte
 	pool           *pool
 	identification uint16
+	refusals       refusals
 }
 
 // New makes a translator without mappings.
@@ -107,8 +108,8 @@ func (t *Translator) Mappings() int { return len(t.pool.index) }
 func Own(pool netip.Prefix) netip.Addr { return pool.Masked().Addr().Next() }
 
 // Translate translates one packet. next gives a buffer of the size asked for, for
-// each packet that comes of it: one, or several fragments. It is called only when
-// the packet will be made.
+// each packet that comes of it: one, or several fragments, or the error that
+// answers it. It is called only when the packet will be made.
 func (t *Translator) Translate(now time.Time, packet []byte, next func(size int) []byte) Result {
 	if len(packet) == 0 {
 		return Malformed
