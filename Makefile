@@ -9,7 +9,7 @@ BUILD    = $(GO) build -trimpath
 BIN      = $(CURDIR)/bin
 MINUTES ?= 14m
 
-.PHONY: all build test unit lab soak demo bench bench-babel rows conformance lint fuzz test-kernel generate wireguard setup clean help
+.PHONY: all build test unit lab soak demo bench bench-babel bench-dataplane rows conformance lint fuzz test-kernel generate wireguard setup clean help
 
 all: build
 
@@ -53,6 +53,9 @@ bench: setup build ## the figures of docs/benchmarks.md
 
 bench-babel: setup build ## our Babel beside babeld and BIRD, in one run
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench-babel
+
+bench-dataplane: setup build ## our data plane beside wireguard-go, nebula and yggdrasil, in one run
+	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/bench-dataplane
 
 rows: ## the ledger: which row is shown by which test, full or reduced
 	@$(GO) run ./scripts/rows

@@ -83,6 +83,8 @@ internal/sim: addressing? babel? babel/wire? tunnel? tunnel/control? registry/ne
 internal/deps:
 # What the benchmarks have in common.
 internal/measure:
+# Only tunnels: what the data plane's benchmark compares.
+scripts/bench-dataplane/tunnels: tunnel/wg/userspace internal/fib?
 scripts/*: internal/{lab,sim}? internal/measure? babel? babel/wire? tunnel/wg/userspace? internal/fib?
 `
 

@@ -105,3 +105,18 @@ func TestTable(t *testing.T) {
 		t.Errorf("table\n%swant\n%s", &b, want)
 	}
 }
+
+func TestParseBench(t *testing.T) {
+	const out = "goos: linux\nBenchmarkLookup/10000-2   \t 100\t  52.5 ns/op\t 0 B/op\t 0 allocs/op\n" +
+		"BenchmarkLookup/10000-2   \t 100\t  50.5 ns/op\t 0 B/op\t 1 allocs/op\nBenchmarkRelay \t 1\t 7 packets/s\nPASS\n"
+	got := ParseBench(out)
+	if len(got) != 2 || got[0].Name != "Lookup/10000" || got[1].Name != "Relay" {
+		t.Fatalf("%+v", got)
+	}
+	if f := got[0].Figures; f["ns/op"] != 50.5 || f["allocs/op"] != 0 || len(f) != 3 {
+		t.Errorf("the least of each: %v", f)
+	}
+	if got := ParseBench("BenchmarkX \t lots of text\nok re6st/babel 1.2s"); len(got) != 0 {
+		t.Errorf("no benchmark: %+v", got)
+	}
+}
