@@ -53,6 +53,9 @@ func printStatus(w io.Writer, n status.Node) {
 	}
 	fmt.Fprintf(w, "registry\t%s (%s)\nnetwork version\t%d\n", strings.Join(n.Registry.URLs, " "), registry, n.NetworkVersion)
 	fmt.Fprintf(w, "tunnels up\t%d (%s WireGuard)\nroutes installed\t%d (refused so far: %d)\n", n.Tunnels, n.Backend, n.Routes, n.RefusedRoutes)
+	if r := n.Relayed; r != nil {
+		fmt.Fprintf(w, "from tunnel to tunnel\t%d packets, %d bytes without the kernel (no room for %d)\n", r.Packets, r.Bytes, r.Refused)
+	}
 	fmt.Fprintf(w, "certificates known\t%d\n", n.Certificates)
 	fmt.Fprintf(w, "certificate until\t%s\nrunning since\t%s\n", n.Certificate.NotAfter.Format(time.RFC3339), n.Started.Format(time.RFC3339))
 	printGateway(w, n.Gateway)

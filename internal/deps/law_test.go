@@ -37,7 +37,7 @@ internal/kernel: internal/fib?
 babel/speaker: babel babel/wire babel/mac? internal/kernel # port and group are the codec's
 tunnel/wg/userspace/device:
 tunnel/wg/userspace: tunnel/wg/userspace/device internal/fib?
-tunnel/wg: internal/kernel tunnel/wg/userspace
+tunnel/wg: internal/{kernel,fib} tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
 tunnel/traverse:
 tunnel/carrier: internal/identity

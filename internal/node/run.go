@@ -202,6 +202,7 @@ func (d *daemon) openBackend() (func(), error) {
 	}
 	d.log.Info("WireGuard", "backend", backend.Kind(), "why", reason)
 	d.backend = backend
+	d.openRelay()
 	return func() { _ = backend.Close() }, nil
 }
 

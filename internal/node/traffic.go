@@ -102,6 +102,7 @@ func (d *daemon) lookAtTraffic(now time.Time) {
 	for index, c := range counters {
 		packets[index] = c.RxPackets + c.TxPackets
 	}
+	d.addRelayed(packets)
 	d.routing.observe(now, packets)
 	s := traffic.Sample{Links: linksOf(d.routing.indexes(), counters)}
 	s.Flows, s.Unknown = d.flows.read()

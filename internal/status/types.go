@@ -28,7 +28,15 @@ type Node struct {
 	Gateway        *Gateway  `json:"gateway,omitempty"`
 	Certificates   int       `json:"certificates"`   // of nodes, at hand
 	RefusedRoutes  uint64    `json:"refused_routes"` // since the start, as nothing proved them
+	Relayed        *Relayed  `json:"relayed,omitempty"` // where tunnels are userspace ones
 	Health         []Health  `json:"health"`
+}
+
+// Relayed is what went from tunnel to tunnel inside the process, since the start.
+type Relayed struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	Refused uint64 `json:"refused"` // of the packets: the queue of the tunnel was full
 }
 
 // Registry tells how it stands with the registry.

@@ -74,9 +74,8 @@ func relayMain(args []string) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM)
 	<-end
-	for index, r := range u.Relayed() {
-		fmt.Printf("interface %d: %+v\n", index, r)
-	}
+	_, sum := u.Relayed()
+	fmt.Printf("relayed: %+v\n", sum)
 	return nil
 }
 

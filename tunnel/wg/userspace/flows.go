@@ -5,15 +5,16 @@ import (
 	"sync"
 )
 
-// Flow is what was relayed inside the process to a destination by an interface.
+// Flow is what was relayed inside the process to a destination.
 type Flow struct {
 	Prefix         netip.Prefix // of the route that was followed
-	Interface      int          // by which it left
-	Packets, Bytes uint64       // of IP, as they left; what a full queue refused is among them
+	From, Into     int          // interfaces
+	Packets, Bytes uint64       // of IP; what a full queue refused is among them
 }
 
 const (
-	// flowsMax is of one interface: as many destinations as can matter to anyone.
+	// flowsMax is of what leaves by one interface: as many destinations as can
+	// matter to anyone.
 	flowsMax = 1024
 	// flowsLookedAt are compared when one has to go.
 	flowsLookedAt = 8
@@ -24,27 +25,32 @@ const (
 type flows struct {
 	mu    sync.Mutex
 	now   uint64 // counts bursts
-	known map[netip.Prefix]*flow
+	known map[flowKey]*flow
+}
+
+type flowKey struct {
+	to   netip.Prefix
+	from int
 }
 
 type flow struct{ packets, bytes, used uint64 }
 
 // add counts. Where there is no room the one goes that was used longest ago of a
 // few: its sums begin at zero when it comes back.
-func (f *flows) add(p netip.Prefix, packets, bytes uint64) {
+func (f *flows) add(key flowKey, packets, bytes uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now++
-	k := f.known[p]
+	k := f.known[key]
 	if k == nil {
 		if f.known == nil {
-			f.known = make(map[netip.Prefix]*flow)
+			f.known = make(map[flowKey]*flow)
 		}
 		if len(f.known) >= flowsMax {
 			f.evict()
 		}
 		k = &flow{}
-		f.known[p] = k
+		f.known[key] = k
 	}
 	k.packets += packets
 	k.bytes += bytes
@@ -52,11 +58,11 @@ func (f *flows) add(p netip.Prefix, packets, bytes uint64) {
 }
 
 func (f *flows) evict() {
-	var oldest netip.Prefix
+	var oldest flowKey
 	used, looked := f.now, 0
-	for p, k := range f.known { // Go begins anywhere
+	for key, k := range f.known { // Go begins anywhere
 		if k.used <= used {
-			oldest, used = p, k.used
+			oldest, used = key, k.used
 		}
 		if looked++; looked == flowsLookedAt {
 			break
@@ -65,11 +71,11 @@ func (f *flows) evict() {
 	delete(f.known, oldest)
 }
 
-func (f *flows) append(to []Flow, index int) []Flow {
+func (f *flows) append(all []Flow, into int) []Flow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for p, k := range f.known {
-		to = append(to, Flow{Prefix: p, Interface: index, Packets: k.packets, Bytes: k.bytes})
+	for key, k := range f.known {
+		all = append(all, Flow{Prefix: key.to, From: key.from, Into: into, Packets: k.packets, Bytes: k.bytes})
 	}
-	return to
+	return all
 }

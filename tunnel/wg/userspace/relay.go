@@ -27,6 +27,7 @@ type relay struct {
 
 	mu   sync.Mutex // of those who add and remove
 	ways atomic.Pointer[map[int]*way]
+	past Relayed // of devices that are gone
 }
 
 // way is a device as the relay sees it.
@@ -44,8 +45,8 @@ type way struct {
 // to forward everything.
 func (u *Underlay) Relay(table *atomic.Pointer[fib.Table]) { u.relay.table.Store(table) }
 
-// Flows are the sums of what was relayed, by destination and egress. They begin at
-// zero when a device comes, and for a destination that was forgotten.
+// Flows are the sums of what was relayed, by destination and interfaces. They
+// begin at zero when a device comes, and for a destination that was forgotten.
 func (u *Underlay) Flows() []Flow {
 	var all []Flow
 	for index, w := range u.relay.all() {
@@ -58,16 +59,28 @@ func (u *Underlay) Flows() []Flow {
 type Relayed struct {
 	PacketsIn, PacketsOut uint64
 	BytesOut              uint64
-	Refused               uint64 // of PacketsOut: the queue was full, or the tunnel was going
+	Refused               uint64 // of PacketsOut: the queue was full, or the tunnel was ending
 }
 
-// Relayed gives them by interface.
-func (u *Underlay) Relayed() map[int]Relayed {
-	all := make(map[int]Relayed)
+func (r Relayed) plus(o Relayed) Relayed {
+	return Relayed{r.PacketsIn + o.PacketsIn, r.PacketsOut + o.PacketsOut, r.BytesOut + o.BytesOut, r.Refused + o.Refused}
+}
+
+// Relayed gives it by interface, and the sum since the start, with what interfaces
+// had that are gone.
+func (u *Underlay) Relayed() (by map[int]Relayed, sum Relayed) {
+	u.relay.mu.Lock()
+	defer u.relay.mu.Unlock()
+	by, sum = make(map[int]Relayed), u.relay.past
 	for index, w := range u.relay.all() {
-		all[index] = Relayed{PacketsIn: w.in.Load(), PacketsOut: w.out.Load(), BytesOut: w.outBytes.Load(), Refused: w.device.Refused()}
+		by[index] = w.relayed()
+		sum = sum.plus(by[index])
 	}
-	return all
+	return by, sum
+}
+
+func (w *way) relayed() Relayed {
+	return Relayed{PacketsIn: w.in.Load(), PacketsOut: w.out.Load(), BytesOut: w.outBytes.Load(), Refused: w.device.Refused()}
 }
 
 func (r *relay) all() map[int]*way {
@@ -89,7 +102,13 @@ func (r *relay) add(index int, d *device.Device) {
 func (r *relay) remove(d *device.Device) {
 	d.SetRelay(nil)
 	r.change(func(m map[int]*way) {
-		maps.DeleteFunc(m, func(_ int, w *way) bool { return w.device == d })
+		maps.DeleteFunc(m, func(_ int, w *way) bool {
+			if w.device != d {
+				return false
+			}
+			r.past = r.past.plus(w.relayed())
+			return true
+		})
 	})
 }
 
@@ -174,6 +193,6 @@ func (b *burst) count() {
 	b.from.in.Add(b.packets)
 	b.out.out.Add(b.packets)
 	b.out.outBytes.Add(b.bytes)
-	b.out.flows.add(b.decision.Prefix, b.packets, b.bytes)
+	b.out.flows.add(flowKey{b.decision.Prefix, b.from.index}, b.packets, b.bytes)
 	b.packets, b.bytes = 0, 0
 }
