@@ -29,7 +29,7 @@ func (i Interface) Dump() *Dump {
 	i.Host.Lab.TB.Helper()
 	d := &Dump{host: i.Host, iface: i.Name, path: i.Host.Path("dump-" + i.Name)}
 	// -Z root: Debian's gives its rights away before it opens the file.
-	d.proc = i.Host.Start("tcpdump", "tcpdump", "-i", i.Name, "-n", "-U", "--immediate-mode", "-Z", "root", "-s", "128", "-w", d.path)
+	d.proc = i.Host.Start("tcpdump", "tcpdump", "-i", i.Name, "-n", "-U", "--immediate-mode", "-Z", "root", "-s", "512", "-w", d.path)
 	i.Host.Lab.Await("tcpdump to listen", 10*time.Second, func() error {
 		if out := d.proc.Output(); !strings.Contains(out, "listening on") {
 			return fmt.Errorf("it says %q (%s)", out, d.proc.Status())
@@ -50,6 +50,12 @@ func (d *Dump) Count(filter string) (count int, first string, err error) {
 	return strings.Count(out, "\n"), first, nil
 }
 
+// Contains says whether the bytes were in a packet so far.
+func (d *Dump) Contains(b []byte) bool {
+	all, err := os.ReadFile(d.path)
+	return err == nil && bytes.Contains(all, b)
+}
+
 // lastFrame tells the end of a dump; its type is for local experiments (IEEE Std
 // 802), which nobody answers.
 const (
@@ -65,10 +71,7 @@ func (d *Dump) Stop() {
 	if err := d.host.ns.do(func() { sent = sendFrame(d.iface, lastFrameType, []byte(lastFrame)) }); err != nil || sent != nil {
 		t.Errorf("ending the dump of %s on %s: %v %v", d.iface, d.host.Name, err, sent)
 	} else {
-		Until(t, "tcpdump on "+d.host.Name+" to see the last frame", 10*time.Second, func() bool {
-			b, err := os.ReadFile(d.path)
-			return err == nil && bytes.Contains(b, []byte(lastFrame))
-		})
+		Until(t, "tcpdump on "+d.host.Name+" to see the last frame", 10*time.Second, func() bool { return d.Contains([]byte(lastFrame)) })
 	}
 	if _, err := d.proc.Stop(syscall.SIGINT); err != nil {
 		d.host.Lab.TB.Errorf("%v", err)

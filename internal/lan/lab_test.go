@@ -59,6 +59,7 @@ func TestMachineThatRunsNothing(t *testing.T) {
 	l, _, n, m := testLAN(t, "phone")
 	phone := m[0]
 	before := l.Census(n.Host)
+	seen := phone.Dump()
 	n.start()
 	addr, took := phone.AwaitAddress(netip.MustParsePrefix("2001:db8:42:10::/64"), 20*time.Second)
 	t.Logf("address %v after %v", addr, took)
@@ -67,6 +68,13 @@ func TestMachineThatRunsNothing(t *testing.T) {
 		if err := phone.Host.Ping(netip.MustParseAddr(a)); err != nil {
 			t.Error(err)
 		}
+	}
+	// PREF64 (RFC 8781), which rdisc6 does not know: type, length, and the prefix
+	// behind 225 times 8 seconds and the code of /96, which is 0.
+	seen.Stop()
+	pref64 := append([]byte{38, 2, 0x07, 0x08}, 0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0)
+	if !seen.Contains(pref64) {
+		t.Error("no advertisement says which prefix NAT64 has")
 	}
 	out := phone.Host.Run("rdisc6", "-1", "-w", "4000", phone.Name)
 	for _, want := range []string{
