@@ -16,7 +16,7 @@ func runCommand() *cobra.Command {
 	var s settings
 	o := node.Defaults()
 	var endpoints, peers []string
-	var ports, level string
+	var ports, level, metrics string
 	var gateway gatewayFlags
 	var names namesFlags
 	c := &cobra.Command{
@@ -36,6 +36,9 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			if o.Peers, err = addrPorts("peer", peers); err != nil {
+				return err
+			}
+			if o.Metrics, err = metricsAddress(metrics); err != nil {
 				return err
 			}
 			if err := gateway.fill(&o); err != nil {
@@ -69,6 +72,7 @@ func runCommand() *cobra.Command {
 	gateway.bind(f, &o)
 	names.bind(f, &o)
 	f.StringArrayVar(&o.LANsIPv4, "lan-ipv4", nil, "`IFACE[=SUBNET]` of a local network whose machines get IPv4 addresses of this node's by DHCP; repeatable")
+	f.StringVar(&metrics, "metrics", "", "`ADDR:PORT` on which Prometheus may ask for metrics, without a password (default: nowhere)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -84,6 +88,17 @@ func portRange(text string) (first, last uint16, err error) {
 		return 0, 0, usage(fmt.Errorf("--tunnel-ports %q: want FIRST-LAST, each 1 to 65535", text))
 	}
 	return uint16(from), uint16(to), nil
+}
+
+func metricsAddress(text string) (netip.AddrPort, error) {
+	if text == "" {
+		return netip.AddrPort{}, nil
+	}
+	all, err := addrPorts("metrics", []string{text})
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return all[0], nil
 }
 
 func addrPorts(flag string, texts []string) ([]netip.AddrPort, error) {

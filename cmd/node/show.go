@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,6 +60,11 @@ func printStatus(w io.Writer, n status.Node) {
 	fmt.Fprintf(w, "certificates known\t%d\n", n.Certificates)
 	fmt.Fprintf(w, "certificate until\t%s\nrunning since\t%s\n", n.Certificate.NotAfter.Format(time.RFC3339), n.Started.Format(time.RFC3339))
 	printGateway(w, n.Gateway)
+	for _, why := range slices.Sorted(maps.Keys(n.EdgeDropped)) {
+		if count := n.EdgeDropped[why]; count > 0 {
+			fmt.Fprintf(w, "edge dropped\t%d packets: %s\n", count, why)
+		}
+	}
 	if len(n.Health) == 0 {
 		fmt.Fprintf(w, "health\tgood\n")
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -67,6 +68,9 @@ type Edge struct {
 	now  EdgeConfig
 	set  bool
 	text string // of the table as we put it
+	// before are the counts of tables that were replaced, last those of the last
+	// look, this table's included.
+	before, last map[string]uint64
 }
 
 func edgeTable(instance string) string { return tableName(instance) + "-edge" }
@@ -74,6 +78,7 @@ func edgeTable(instance string) string { return tableName(instance) + "-edge" }
 // Put makes the table say this; it does nothing where it does already. To call it
 // now and then puts back what another program flushed.
 func (e *Edge) Put(c EdgeConfig) error {
+	_, _ = e.Dropped() // to lose little when the table goes
 	if e.set && e.now.equal(c) {
 		if text, err := inventoryOf(edgeTable(c.Instance)); err == nil && text == e.text {
 			return nil
@@ -81,7 +86,7 @@ func (e *Edge) Put(c EdgeConfig) error {
 	}
 	err := c.put()
 	if err == nil {
-		e.now, e.set = c, true
+		e.now, e.set, e.before = c, true, e.last
 		e.text, err = inventoryOf(edgeTable(c.Instance))
 	}
 	if err != nil {
@@ -102,14 +107,23 @@ func (e *Edge) Remove() error {
 	return nil
 }
 
-// Dropped says how many packets were refused since Put last changed something:
-// those that wanted into the mesh, and outer ones.
-func (e *Edge) Dropped() (foreign, outer uint64, err error) {
+// Dropped says how many packets were refused since the first Put, by why: those
+// that wanted into the mesh, and outer ones. It is nil before that. What was
+// counted between the last look and another program's flush is lost.
+func (e *Edge) Dropped() (map[string]uint64, error) {
 	if !e.set {
-		return 0, 0, nil
+		return nil, nil
 	}
 	all, err := countsOf(edgeTable(e.now.Instance))
-	return all[countEdge], all[countOuter], err
+	if err != nil {
+		return nil, fmt.Errorf("reading the counters of nftables table %s: %w", edgeTable(e.now.Instance), err)
+	}
+	now := map[string]uint64{}
+	for _, why := range []string{countEdge, countOuter} {
+		now[why] = max(e.last[why], e.before[why]+all[why])
+	}
+	e.last = now
+	return maps.Clone(now), nil
 }
 
 // RemoveEdge deletes the table of an instance that is dead; where the kernel has

@@ -62,14 +62,14 @@ func TestEdgeBindsSources(t *testing.T) {
 		if strings.Contains(source, ":") {
 			to, bits = "2001:db8:42:30::1", "128"
 		}
-		was, _, err := edge.Dropped()
+		was, err := edge.Dropped()
 		must(t, err)
 		_ = exec.Command("ip", "-n", "phone", "addr", "add", source+"/"+bits, "dev", "eth0", "nodad").Run()
 		_ = exec.Command("ip", "netns", "exec", "phone", "ping", "-c", "2", "-i", "0.1", "-W", "0.3", "-I", source, to).Run()
 		await(t, "the packets from "+source+" to be judged", 10*time.Second, func() bool {
-			now, _, err := edge.Dropped()
+			now, err := edge.Dropped()
 			must(t, err)
-			refused = now - was
+			refused = now[countEdge] - was[countEdge]
 			return refused >= want
 		})
 		return refused
@@ -104,8 +104,8 @@ func TestEdgeBindsSources(t *testing.T) {
 	if out, err := exec.Command("ping", strings.Fields(ping+"-m 28214 2001:db8:42:30::1")...).CombinedOutput(); err == nil {
 		t.Errorf("a marked packet with a source of the mesh got through: %s", out)
 	}
-	if _, outer, err := edge.Dropped(); err != nil || outer == 0 {
-		t.Errorf("%d outer packets refused, %v", outer, err)
+	if n, err := edge.Dropped(); err != nil || n[countOuter] == 0 || n[countEdge] != 8 {
+		t.Errorf("refused since the beginning %v, %v; want outer ones, and 8", n, err)
 	}
 	run(t, "ping", "-c 1 -W 10 -I 2001:db8:42:10::1 2001:db8:42:30::1")
 

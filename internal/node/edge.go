@@ -172,6 +172,17 @@ func sourceTowards(to netip.AddrPort) (netip.Addr, error) {
 	return from.AddrPort().Addr().Unmap(), nil
 }
 
+// edgeDropped is nil where sources are not bound.
+func (d *daemon) edgeDropped() map[string]uint64 {
+	d.edge.mu.Lock()
+	defer d.edge.mu.Unlock()
+	n, err := d.edge.table.Dropped()
+	if err != nil {
+		return nil
+	}
+	return n
+}
+
 // edgeHealth says what an operator should know of it.
 func (d *daemon) edgeHealth() (list []status.Health) {
 	d.edge.mu.Lock()

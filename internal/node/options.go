@@ -29,8 +29,9 @@ type Options struct {
 	NAT64            string // off, on or a prefix
 	NAT64Pool        netip.Prefix
 	Names            NamesOptions
-	NoTransit        bool     // carry no packets of others
-	LANsIPv4         []string // IFACE or IFACE=SUBNET
+	NoTransit        bool           // carry no packets of others
+	LANsIPv4         []string       // IFACE or IFACE=SUBNET
+	Metrics          netip.AddrPort // of the server for Prometheus; invalid: none
 	Log              *slog.Logger
 }
 

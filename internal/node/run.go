@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -60,6 +61,7 @@ type daemon struct {
 	nat64     *nat64Service    // nil: none
 
 	flows       flowMeter
+	metrics     net.Listener // nil: none
 	translation translation
 	transit     transit
 
@@ -103,6 +105,7 @@ func Run(ctx context.Context, o Options) error {
 		{"LANs", d.serveLANs},
 		{"peer cache", d.keepPeers},
 		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views(), d.questions()) }},
+		{"metrics", d.serveMetrics},
 		{"readiness", d.announceReady},
 	}))
 }
@@ -123,7 +126,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openMetrics, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err

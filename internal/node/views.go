@@ -69,7 +69,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 	for _, p := range d.networks {
 		n.Networks = append(n.Networks, p.String())
 	}
-	n.Gateway, n.Relayed = d.viewGateway(), d.viewRelayed()
+	n.Gateway, n.Relayed, n.EdgeDropped = d.viewGateway(), d.viewRelayed(), d.edgeDropped()
 	n.Announces, n.Announced = texts(d.installed.Origins()), texts(d.announced())
 	if self.IPv4.IsValid() {
 		n.IPv4, n.IPv4Address = self.IPv4.String(), address4(self).String()

@@ -26,10 +26,13 @@ type Node struct {
 	Certificate    Validity  `json:"certificate"`
 	Started        time.Time `json:"started"`
 	Gateway        *Gateway  `json:"gateway,omitempty"`
-	Certificates   int       `json:"certificates"`   // of nodes, at hand
-	RefusedRoutes  uint64    `json:"refused_routes"` // since the start, as nothing proved them
+	Certificates   int       `json:"certificates"`      // of nodes, at hand
+	RefusedRoutes  uint64    `json:"refused_routes"`    // since the start, as nothing proved them
 	Relayed        *Relayed  `json:"relayed,omitempty"` // where tunnels are userspace ones
-	Health         []Health  `json:"health"`
+	// EdgeDropped counts packets that this node kept out of the mesh, and of the
+	// underlay, by why; null: it cannot.
+	EdgeDropped map[string]uint64 `json:"edge_dropped"`
+	Health      []Health          `json:"health"`
 }
 
 // Relayed is what went from tunnel to tunnel inside the process, since the start.

@@ -43,6 +43,9 @@ func newUserspace(r PortRange, log *slog.Logger) (*userspaceBackend, error) {
 
 func (b *userspaceBackend) Kind() string { return Userspace }
 
+// Dropped counts datagrams that reached no device, by why.
+func (b *userspaceBackend) Dropped() map[string]uint64 { return b.underlay.Dropped() }
+
 func (b *userspaceBackend) Close() error {
 	b.links.close()
 	userspace.RemoveSocketDir()

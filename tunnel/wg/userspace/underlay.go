@@ -48,6 +48,13 @@ type counters struct {
 	overflow atomic.Uint64 // the device is too slow
 }
 
+// Dropped counts datagrams that reached no device, by why.
+func (u *Underlay) Dropped() map[string]uint64 {
+	return map[string]uint64{
+		"unknown": u.lost.unknown.Load(), "refused": u.lost.refused.Load(), "overflow": u.lost.overflow.Load(),
+	}
+}
+
 // NewUnderlay opens nothing yet.
 func NewUnderlay(log *slog.Logger) *Underlay {
 	u := &Underlay{log: log}

@@ -1,0 +1,73 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the metrics' server: whoever reaches its port can ask.
+const (
+	scrapesMax        = 2 // at once; more get 503
+	scrapeConnections = 16
+	scrapeTimeout     = 10 * time.Second
+	scrapeHeaderBytes = 8 << 10
+)
+
+// openMetrics takes the port before anything is changed in the kernel, so that a
+// wrong --metrics fails at once.
+func (d *daemon) openMetrics() (func(), error) {
+	if !d.options.Metrics.IsValid() {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", d.options.Metrics.String())
+	if err != nil {
+		return nil, fail(Failed, "choose an address of this host and a port that is free with --metrics", "listening for metrics: %w", err)
+	}
+	d.metrics = l
+	return func() { _ = l.Close() }, nil
+}
+
+// serveMetrics answers Prometheus until ctx ends.
+func (d *daemon) serveMetrics(ctx context.Context) error {
+	if d.metrics == nil {
+		<-ctx.Done()
+		return nil
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(nodeCollector{d.measure}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d.log.Info("metrics", "url", fmt.Sprintf("http://%v/metrics", d.metrics.Addr()))
+	return serveScrapes(ctx, d.metrics, registry)
+}
+
+func serveScrapes(ctx context.Context, l net.Listener, g prometheus.Gatherer) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		MaxRequestsInFlight: scrapesMax, Timeout: scrapeTimeout, ErrorHandling: promhttp.ContinueOnError,
+	}))
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 2 * scrapeTimeout,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: scrapeHeaderBytes,
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		server.Close()
+	})
+	err := server.Serve(netutil.LimitListener(l, scrapeConnections))
+	if !stop() {
+		<-done
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving metrics: %w", err)
+}
