@@ -132,6 +132,9 @@ func (s *Shortcut) attach(p Port) error {
 		n.sources = s.routes.newTable()
 	}
 	err := s.objects.Interfaces.Put(uint32(p.Index), s.interfaceOf(n))
+	if errors.Is(err, unix.E2BIG) {
+		err = fmt.Errorf("no room for more than %d interfaces: %w", s.objects.Interfaces.MaxEntries(), err)
+	}
 	if err == nil {
 		err = s.routes.permit(n, p.Sources)
 	}

@@ -112,7 +112,7 @@ static inline_always int is_extension(__u8 next)
 
 	if (next < 64)
 		return low >> next & 1;
-	return next == 135 || next == 139 || next == 140 || next >= 253;
+	return next == 135 || next == 139 || next == 140 || next == 253 || next == 254;
 }
 
 /* What of a packet is at hand: its network header at least. */
