@@ -13,12 +13,13 @@ import (
 const (
 	demandOpenRate  = 125_000.0 // bytes per second: 1 Mbit/s
 	demandCloseRate = demandOpenRate / 10
-	// demandOpenWait is how long traffic of this node's own must last. With a shorter refresh it is half of one, so that the
-	// tunnel carries within two of the traffic's beginning.
-	demandOpenWait = 5 * time.Second
+	// demandOpenWait is how long traffic of this node's own must last, and demandCloseWait how long there must be little. A
+	// short refresh shortens them: to half of one, so that the tunnel carries within two of the traffic's beginning, and to
+	// two.
+	demandOpenWait  = 5 * time.Second
+	demandCloseWait = time.Minute
 	// A relay waits so many times longer: whoever sends it the traffic can spare more relays, and has the first go.
 	demandRelayFactor = 4
-	demandCloseWait   = time.Minute
 	// demandShun is for how long a peer gets no other such tunnel after one that the routing did not use: the way by relays
 	// is the better one.
 	demandShun = 10 * time.Minute
@@ -74,7 +75,7 @@ func (s *Selector) holdDemand(v *view, rate map[PeerID]float64) []Own {
 	for _, o := range v.Own {
 		switch {
 		case o.Reason != control.Demand || o.Leaving:
-		case s.lasts(v.now, o.Peer, false, rate[o.Peer] < demandCloseRate || v.isBypassed(o), demandCloseWait):
+		case s.lasts(v.now, o.Peer, false, rate[o.Peer] < demandCloseRate || v.isBypassed(o), v.demandPatience()):
 			if rate[o.Peer] >= demandCloseRate {
 				s.shunned[o.Peer] = v.now.Add(demandShun)
 			}
@@ -149,6 +150,10 @@ func (v *view) isBypassed(o Own) bool {
 
 func (v *view) demandWait() time.Duration {
 	return min(demandOpenWait, v.Parameters.Refresh/2)
+}
+
+func (v *view) demandPatience() time.Duration {
+	return min(demandCloseWait, 2*v.Parameters.Refresh)
 }
 
 // lasts is true when a condition has held for a while, once for each time that it begins to.

@@ -20,7 +20,7 @@ const Canary = "re6st-lab-canary-in-clear"
 const streamPort = 9100
 
 // A stream packet is the canary, the sender's identity (4 bytes), and the
-// sequence number (8 bytes).
+// sequence number (8 bytes); then zeros up to the size that was asked for.
 const streamBytes = len(Canary) + 12
 
 // StreamSendArgs are those of StreamSend.
@@ -28,6 +28,7 @@ type StreamSendArgs struct {
 	ID       uint32 // of the sender, unique in the lab
 	To       []netip.Addr
 	Interval time.Duration
+	Size     int    // of the payload; 0: as small as can be
 	Count    uint64 // how many to each address; 0: until stopped
 }
 
@@ -146,7 +147,7 @@ func (s *sender) run() {
 	s.start = time.Now()
 	tick := time.NewTicker(s.args.Interval)
 	defer tick.Stop()
-	packet := make([]byte, streamBytes)
+	packet := make([]byte, max(streamBytes, s.args.Size))
 	copy(packet, Canary)
 	binary.BigEndian.PutUint32(packet[len(Canary):], s.args.ID)
 	for {
@@ -213,7 +214,7 @@ func (r *receiver) run() {
 }
 
 func (r *receiver) take(packet []byte) {
-	if len(packet) != streamBytes || !bytes.HasPrefix(packet, []byte(Canary)) {
+	if len(packet) < streamBytes || !bytes.HasPrefix(packet, []byte(Canary)) {
 		return
 	}
 	id := binary.BigEndian.Uint32(packet[len(Canary):])

@@ -180,6 +180,42 @@ func (n *Node) Routes() ([]Route, error) {
 	return r.Routes, err
 }
 
+// Traffic is what re6stnode top --once --json tells.
+type Traffic struct {
+	Unknown      string     `json:"unknown"`
+	Own          Throughput `json:"own"`
+	Carried      Throughput `json:"carried"`
+	Destinations []struct {
+		Prefix  string     `json:"prefix"`
+		Owner   string     `json:"owner"`
+		Via     string     `json:"via"`
+		Own     Throughput `json:"own"`
+		Carried Throughput `json:"carried"`
+	} `json:"destinations"`
+	Tunnels []struct {
+		Peer     string     `json:"peer"`
+		Received Throughput `json:"received"`
+		Sent     Throughput `json:"sent"`
+		Own      Throughput `json:"own"`
+		Carried  Throughput `json:"carried"`
+	} `json:"tunnels"`
+}
+
+// Throughput is some traffic.
+type Throughput struct {
+	BytesPerSecond   float64 `json:"bytes_per_second"`
+	PacketsPerSecond float64 `json:"packets_per_second"`
+	Bytes            uint64  `json:"bytes"`
+	Packets          uint64  `json:"packets"`
+}
+
+// Traffic asks the daemon.
+func (n *Node) Traffic() (Traffic, error) {
+	var t Traffic
+	err := n.ask(&t, "top", "--once")
+	return t, err
+}
+
 // Uses says whether the node has a default route of each family through the
 // gateway; nil: through any.
 func (n *Node) Uses(gateway *Node) error {

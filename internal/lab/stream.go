@@ -45,6 +45,13 @@ func (f Flow) String() string {
 // answers yes; nil means all.
 func (l *Lab) Stream(perSecond int, ends []End, want func(from, to string) bool) *Stream {
 	l.TB.Helper()
+	return l.StreamSize(perSecond, 0, ends, want)
+}
+
+// StreamSize is Stream with so many bytes of payload, at most 2,048; 0: as few as
+// can be.
+func (l *Lab) StreamSize(perSecond, size int, ends []End, want func(from, to string) bool) *Stream {
+	l.TB.Helper()
 	s := &Stream{lab: l, interval: time.Second / time.Duration(perSecond), ends: ends, pairs: map[int][]int{}}
 	for i, from := range ends {
 		for j, to := range ends {
@@ -59,7 +66,7 @@ func (l *Lab) Stream(perSecond int, ends []End, want func(from, to string) bool)
 		}
 	}
 	for i, receivers := range s.pairs {
-		args := StreamSendArgs{ID: uint32(i), Interval: s.interval}
+		args := StreamSendArgs{ID: uint32(i), Interval: s.interval, Size: size}
 		for _, j := range receivers {
 			args.To = append(args.To, ends[j].Addr)
 		}
