@@ -13,13 +13,10 @@ import (
 // Serve starts a TCP service on the address that tells every caller the
 // address it is seen with: what an Internet host would.
 func (a *Agent) Serve(listen string, _ *struct{}) error {
-	l, err := net.Listen("tcp", listen)
+	l, err := a.listen(listen)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return err
 	}
-	a.mu.Lock()
-	a.closers = append(a.closers, l)
-	a.mu.Unlock()
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -34,6 +31,18 @@ func (a *Agent) Serve(listen string, _ *struct{}) error {
 		}
 	}()
 	return nil
+}
+
+// listen takes a TCP port until Unserve.
+func (a *Agent) listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closers = append(a.closers, l)
+	return l, nil
 }
 
 // Unserve ends all services.
@@ -86,17 +95,13 @@ func (h *Host) Dial(to netip.AddrPort, timeout time.Duration) error {
 // Serve starts, on the host, a TCP service that tells callers their address.
 func (h *Host) Serve(listen string) {
 	h.Lab.TB.Helper()
-	if err := h.call("Serve", listen, &struct{}{}); err != nil {
-		h.Lab.TB.Fatalf("%v", err)
-	}
+	Must(h.Lab.TB, h.call("Serve", listen, &struct{}{}))
 }
 
 // Unserve ends the services of the host.
 func (h *Host) Unserve() {
 	h.Lab.TB.Helper()
-	if err := h.call("Unserve", struct{}{}, &struct{}{}); err != nil {
-		h.Lab.TB.Fatalf("%v", err)
-	}
+	Must(h.Lab.TB, h.call("Unserve", struct{}{}, &struct{}{}))
 }
 
 // Call connects to such a service, as any program of the host would, and

@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -15,13 +14,10 @@ import (
 // the client's address; /drip?kb=N&ms=M sends N KiB, one each M milliseconds,
 // and then a last line: a transfer that takes its time.
 func (a *Agent) Web(listen string, _ *struct{}) error {
-	l, err := net.Listen("tcp", listen)
+	l, err := a.listen(listen)
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return err
 	}
-	a.mu.Lock()
-	a.closers = append(a.closers, l)
-	a.mu.Unlock()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.page)
 	mux.HandleFunc("GET /drip", drip)
@@ -68,9 +64,7 @@ func drip(w http.ResponseWriter, r *http.Request) {
 // Web starts a web server on the host, until Unserve.
 func (h *Host) Web(listen string) {
 	h.Lab.TB.Helper()
-	if err := h.call("Web", listen, &struct{}{}); err != nil {
-		h.Lab.TB.Fatalf("%v", err)
-	}
+	Must(h.Lab.TB, h.call("Web", listen, &struct{}{}))
 }
 
 // Page fetches the page of a web server with curl, and returns the address with

@@ -54,31 +54,43 @@ func (t *Translator) to4(now time.Time, b []byte, next func(int) []byte) Result 
 
 // check6 finds what cannot be translated in the payload.
 func check6(p packet6) Result {
-	if p.protocol == protoICMP6 {
-		switch {
-		case !p.whole():
-			return Fragment
-		case len(p.payload) < icmpHeader:
-			return Malformed
-		case p.payload[0] != echoRequest6 && p.payload[0] != echoReply6:
-			return Unsupported
-		}
-		return Translated
-	}
-	if p.protocol == protoICMP4 {
+	switch p.protocol {
+	case protoICMP6:
+		return checkEcho(p.payload, p.whole(), echoRequest6, echoReply6)
+	case protoICMP4:
 		return Unsupported
 	}
-	at, need := checksumAt(p.protocol)
-	if need == 0 || p.offset > 0 {
-		return Translated
-	}
-	if len(p.payload) < need {
-		return Malformed
-	}
-	if p.protocol == protoUDP && p.payload[at] == 0 && p.payload[at+1] == 0 {
+	r, hasSum := checkTransport(p.protocol, p.payload, p.offset)
+	if r == Translated && !hasSum {
 		return Malformed // RFC 8200, section 8.1
 	}
+	return r
+}
+
+// checkEcho: of ICMP's queries only echoes have a counterpart.
+func checkEcho(payload []byte, isWhole bool, request, reply byte) Result {
+	switch {
+	case !isWhole:
+		return Fragment
+	case len(payload) < icmpHeader:
+		return Malformed
+	case payload[0] != request && payload[0] != reply:
+		return Unsupported
+	}
 	return Translated
+}
+
+// checkTransport wants the header of a known protocol to be there, and says
+// whether there is a checksum: UDP alone may have none.
+func checkTransport(protocol byte, payload []byte, offset uint16) (r Result, hasSum bool) {
+	at, need := checksumAt(protocol)
+	if need == 0 || offset > 0 {
+		return Translated, true
+	}
+	if len(payload) < need {
+		return Malformed, false
+	}
+	return Translated, protocol != protoUDP || payload[at] != 0 || payload[at+1] != 0
 }
 
 // header4 writes the IPv4 header. total is the packet's real length, which of one

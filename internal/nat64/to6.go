@@ -48,31 +48,16 @@ func (t *Translator) to6(now time.Time, b []byte, next func(int) []byte) Result 
 
 // check4 finds what cannot be translated in the payload.
 func check4(p packet4) Result {
-	if p.protocol == protoICMP4 {
-		switch {
-		case !p.whole():
-			return Fragment
-		case len(p.payload) < icmpHeader:
-			return Malformed
-		case p.payload[0] != echoRequest4 && p.payload[0] != echoReply4:
-			return Unsupported
-		}
-		return Translated
-	}
 	switch p.protocol {
+	case protoICMP4:
+		return checkEcho(p.payload, p.whole(), echoRequest4, echoReply4)
 	case protoICMP6, protoFragment, protoHopByHop, protoRouting, protoDestination:
 		return Unsupported // it would be read as something else there
 	}
-	at, need := checksumAt(p.protocol)
-	if need == 0 || p.offset > 0 {
-		return Translated
-	}
-	if len(p.payload) < need {
-		return Malformed
-	}
+	r, hasSum := checkTransport(p.protocol, p.payload, p.offset)
 	// RFC 7915, section 4.5: without a checksum one has to be computed, over the
 	// whole.
-	if p.protocol == protoUDP && p.payload[at] == 0 && p.payload[at+1] == 0 {
+	if r == Translated && !hasSum {
 		if !p.whole() {
 			return Fragment
 		}
@@ -80,7 +65,7 @@ func check4(p packet4) Result {
 			return Malformed
 		}
 	}
-	return Translated
+	return r
 }
 
 // header6 writes the IPv6 header, for the payload without a fragment header.
