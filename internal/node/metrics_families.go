@@ -67,6 +67,10 @@ var (
 	edgeDropped     = counter("edge_dropped_packets_total", "Packets that had no business in the mesh, or on the underlay, by why.", "reason")
 	underlayDropped = counter("underlay_dropped_datagrams_total", "Datagrams that reached no tunnel of the userspace WireGuard, by why.", "reason")
 
+	relayedPackets = counter("relayed_packets_total", "Packets that went from tunnel to tunnel inside the process.")
+	relayedBytes   = counter("relayed_bytes_total", "Bytes of packets that went from tunnel to tunnel inside the process.")
+	relayedRefused = counter("relayed_refused_packets_total", "Packets for which there was no room on the way inside the process.")
+
 	gatewayOpen     = gauge("gateway_open", "Whether the way out of this gateway is announced.", "family")
 	gatewayUpstream = gauge("gateway_upstream_well", "Whether the upstream of this gateway works.", "family")
 	gatewayDropped  = counter("gateway_dropped_packets_total", "Packets that the gateway refused, by why.", "reason")
@@ -83,7 +87,7 @@ var families = []*family{
 	trafficBytes, trafficPackets, destinationBytes, destinationPackets, destinationsKnown,
 	routes, routesRefused, certificates,
 	babelPackets, babelBytes, babelUpdates, babelMalformed, babelResent, babelDropped,
-	edgeDropped, underlayDropped, gatewayOpen, gatewayUpstream, gatewayDropped, nat64Mappings, nat64Packets,
+	edgeDropped, underlayDropped, relayedPackets, relayedBytes, relayedRefused, gatewayOpen, gatewayUpstream, gatewayDropped, nat64Mappings, nat64Packets,
 	npt66Packets, npt66Bytes, npt66Dropped,
 }
 
@@ -276,6 +280,11 @@ func (m *measurement) putDrops(put putter) {
 	}
 	for reason, n := range m.underlay {
 		put(underlayDropped, float64(n), reason)
+	}
+	if r := m.node.Relayed; r != nil {
+		put(relayedPackets, float64(r.Packets))
+		put(relayedBytes, float64(r.Bytes))
+		put(relayedRefused, float64(r.Refused))
 	}
 }
 

@@ -29,6 +29,7 @@ func busyNode() measurement {
 			Name: "otter", Prefix: "2001:db8:42:1::/64", RouterID: "2001:0db8:0042:0001", Backend: "userspace", NetworkVersion: 7,
 			Registry: status.Registry{LastContact: &contact, Reachable: true}, Routes: 20, RefusedRoutes: 1, Certificates: 21,
 			Health:      []status.Health{{Code: "unproved-route", Text: "a"}, {Code: "unproved-route", Text: "b"}, {Code: "no-tunnels"}},
+			Relayed:     &status.Relayed{Packets: 5},
 			EdgeDropped: map[string]uint64{"source is not of this node": 3},
 			Gateway: &status.Gateway{
 				Families: []status.GatewayFamily{{Family: "IPv4", Well: true, Originated: true}, {Family: "IPv6"}},

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"re6st/addressing"
 	"re6st/babel"
+	"re6st/ebpf"
 	"re6st/internal/kernel"
 	"re6st/internal/status"
 	"re6st/internal/traffic"
@@ -30,7 +32,9 @@ type flowSource struct {
 
 // flowMeter is what flows through this node, for whoever asks.
 type flowMeter struct {
-	// sources are set before the tasks run.
+	// kernel are the programs that see what the kernel sends into tunnels; sources
+	// are the other ways. Both are set before the tasks run.
+	kernel  func() ([]traffic.Flow, error)
 	sources []flowSource
 
 	mu     sync.Mutex // guards what follows
@@ -62,10 +66,11 @@ func (f *flowMeter) observe(now time.Time, s traffic.Sample) traffic.Report {
 // read asks all sources. Who cannot answer is named, and the others count.
 func (f *flowMeter) read() (flows []traffic.Flow, unknown string) {
 	var why []string
-	if len(f.sources) == 0 {
-		why = append(why, "nothing on this host counts by destination")
+	kernel := f.kernel
+	if kernel == nil {
+		kernel = func() ([]traffic.Flow, error) { return nil, errors.New("no program counts there") }
 	}
-	for _, s := range f.sources {
+	for _, s := range append([]flowSource{{"the kernel", kernel}}, f.sources...) {
 		some, err := s.flows()
 		if err != nil {
 			why = append(why, s.name+": "+err.Error())
@@ -74,6 +79,21 @@ func (f *flowMeter) read() (flows []traffic.Flow, unknown string) {
 		flows = append(flows, some...)
 	}
 	return flows, strings.Join(why, "; ")
+}
+
+// shortcutFlows are what the kernel's programs counted. What this host sends by no
+// route of the mesh is left out: Babel's packets, and multicast.
+func shortcutFlows(flows []ebpf.Flow) []traffic.Flow {
+	all := make([]traffic.Flow, 0, len(flows))
+	for _, f := range flows {
+		if isControl := !f.To.IsValid() && f.Into != 0 && !f.Transit; isControl {
+			continue
+		}
+		all = append(all, traffic.Flow{
+			Way: traffic.Kernel, To: f.To, Into: f.Into, Transit: f.Transit, Count: traffic.Count{Packets: f.Packets, Bytes: f.Bytes},
+		})
+	}
+	return all
 }
 
 // watchTraffic looks at the traffic: Babel speaks faster on tunnels that carry

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"re6st/addressing"
 	"re6st/babel"
+	"re6st/ebpf"
 	"re6st/internal/traffic"
 	"re6st/tunnel"
 )
@@ -48,18 +50,36 @@ func TestFlowSources(t *testing.T) {
 	if _, unknown := f.read(); unknown == "" {
 		t.Error("without any source all is known")
 	}
+	f.kernel = func() ([]traffic.Flow, error) { return nil, errors.New("it has no BPF") }
 	f.sources = []flowSource{
-		{"shortcut", func() ([]traffic.Flow, error) { return nil, errors.New("the kernel has no BPF") }},
 		{"relay", func() ([]traffic.Flow, error) {
 			return []traffic.Flow{{To: netip.MustParsePrefix("2001:db8::/64"), Transit: true, Count: traffic.Count{Packets: 1, Bytes: 100}}}, nil
 		}},
 	}
 	flows, unknown := f.read()
-	if len(flows) != 1 || unknown != "shortcut: the kernel has no BPF" {
+	if len(flows) != 1 || unknown != "the kernel: it has no BPF" {
 		t.Errorf("%v, %q", flows, unknown)
 	}
 	f.observe(time.Unix(1, 0), traffic.Sample{Flows: flows, Unknown: unknown})
 	if r := f.latest(); r.Carried.Total.Bytes != 100 || r.Unknown != unknown {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Babel's own packets, and multicast, are no traffic of the mesh; what follows no
+// route and is in transit, or came when the counters were full, is.
+func TestShortcutFlows(t *testing.T) {
+	to := netip.MustParsePrefix("2001:db8:42:1::/64")
+	got := shortcutFlows([]ebpf.Flow{
+		{To: to, Into: 7, Packets: 1, Bytes: 100}, {To: to, Into: 7, Transit: true, Packets: 2, Bytes: 200},
+		{Into: 7, Packets: 3, Bytes: 300}, {Into: 7, Transit: true, Packets: 4, Bytes: 400}, {Packets: 5, Bytes: 500},
+	})
+	count := func(n uint64) traffic.Count { return traffic.Count{Packets: n, Bytes: 100 * n} }
+	want := []traffic.Flow{
+		{To: to, Into: 7, Count: count(1)}, {To: to, Into: 7, Transit: true, Count: count(2)},
+		{Into: 7, Transit: true, Count: count(4)}, {Count: count(5)},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }
