@@ -21,10 +21,9 @@ type system struct {
 	name    string
 	hosts   []*lab.Host
 	cables  []*lab.Link
-	address []netip.Addr  // of each host, in the overlay
-	daemons []*lab.Proc   // one for each host; nil where the kernel does all
-	loads   []*lab.Proc   // the programs that receive
-	took    time.Duration // to come up
+	address []netip.Addr // of each host, in the overlay
+	daemons []*lab.Proc  // one for each host; nil where the kernel does all
+	loads   []*lab.Proc  // the programs that receive
 }
 
 // relays is how many it can have in a row.
@@ -60,7 +59,7 @@ func bare(l *lab.Lab, k int) *system {
 	s := row(l, k, "bare link", 4)
 	for i, h := range s.hosts {
 		s.address = append(s.address, netip.MustParseAddr(fmt.Sprintf("fd01:%x::%d", k+1, i+1)))
-		h.IP(fmt.Sprintf("addr add %v/128 dev lo", s.address[i]))
+		h.IP(fmt.Sprintf("addr add %v/128 dev lo nodad", s.address[i]))
 	}
 	for i, h := range s.hosts {
 		for j, to := range s.address {
@@ -82,12 +81,10 @@ func (s *system) listen(self string) {
 	}
 }
 
-// await wants the first host to reach all others.
-func (s *system) await(timeout time.Duration) {
-	l := s.hosts[0].Lab
-	begun := time.Now()
+// await waits until the first host reaches all others.
+func (s *system) await(timeout time.Duration) error {
 	for _, to := range s.address[1:] {
-		l.Await(s.name+" to reach "+to.String(), timeout, func() error {
+		_, err := lab.Await(timeout, func() error {
 			for i, d := range s.daemons {
 				if d.Exited() {
 					return fmt.Errorf("the daemon of host %d has ended: %s", i, d.Output())
@@ -96,8 +93,11 @@ func (s *system) await(timeout time.Duration) {
 			_, err := s.hosts[0].Try("ping", "-n", "-c", "1", "-W", "1", to.String())
 			return err
 		})
+		if err != nil {
+			return fmt.Errorf("%s does not reach %v: %w", s.name, to, err)
+		}
 	}
-	s.took = time.Since(begun)
+	return nil
 }
 
 // plain switches what the underlay does for large packets off, or on again: the

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,28 +36,41 @@ type tunnelsConfig struct {
 }
 
 type tunnelSpec struct {
-	Name  string `json:"name"`
-	MTU   int    `json:"mtu"`
-	Lines string `json:"lines"`
+	Name   string   `json:"name"`
+	MTU    int      `json:"mtu"`
+	Lines  string   `json:"lines"`  // of wireguard-go's configuration
+	Routes []string `json:"routes"` // prefixes behind it, for the relay inside the process
 }
 
-// lines are those of wireguard-go's configuration for a tunnel with one peer.
-func lines(own, peer keyPair, port int, endpoint netip.AddrPort) string {
-	return fmt.Sprintf("private_key=%s\nlisten_port=%d\npublic_key=%s\nendpoint=%v\n"+
-		"persistent_keepalive_interval=25\nallowed_ip=::/0\nallowed_ip=0.0.0.0/0\n", own.private, port, peer.public, endpoint)
+// device is the part of a configuration that comes before the peers.
+func device(own keyPair, port int) string {
+	return fmt.Sprintf("private_key=%s\nlisten_port=%d\n", own.private, port)
 }
 
-// The kinds of tunnels. Ours have one port in each process; stock ones each their own.
+// peer is a further part.
+func peer(key keyPair, endpoint netip.AddrPort, behind ...string) string {
+	text := fmt.Sprintf("public_key=%s\nendpoint=%v\npersistent_keepalive_interval=25\n", key.public, endpoint)
+	for _, p := range behind {
+		text += "allowed_ip=" + p + "\n"
+	}
+	return text
+}
+
+// The kinds of tunnels. Ours have one port in each process and a device for each peer;
+// of stock ones each device has a port, and one device all peers, unless there are
+// many tunnels.
 const (
 	stock = "stock"
 	ours  = "ours"
 )
 
-func portOf(kind string, tunnel int) int {
+const firstPort = 51821
+
+func portOf(kind string, tunnel int) uint16 {
 	if kind == ours {
-		return 51821
+		return firstPort
 	}
-	return 51821 + tunnel
+	return uint16(firstPort + tunnel)
 }
 
 // startTunnels starts the program on a host and waits until it has made everything.
@@ -84,43 +98,54 @@ func startTunnels(h *lab.Host, program string, c tunnelsConfig) *lab.Proc {
 	return p
 }
 
-// wireGuard is a row of hosts with one process each, of the kinds given, and a tunnel
-// to each neighbour. The kernel forwards between them, if not the process.
+// wireGuard is a row of hosts with one process each, of the kinds given. Relays of kind
+// stock are one device with two peers, and the kernel forwards; of ours, a device for
+// each neighbour, and packets are handed over inside the process.
 func wireGuard(l *lab.Lab, k int, name, program string, kinds ...string) *system {
 	s := row(l, k, name, len(kinds))
-	left, right := make([]keyPair, len(kinds)), make([]keyPair, len(kinds))
+	keys := make([]keyPair, len(kinds))
 	for i := range kinds {
 		var err error
-		if left[i], err = newKey(); err == nil {
-			right[i], err = newKey()
-		}
-		if err != nil {
+		if keys[i], err = newKey(); err != nil {
 			l.TB.Fatalf("%v", err)
 		}
 		s.address = append(s.address, netip.MustParseAddr(fmt.Sprintf("fd02:%x::%d", k+1, i+1)))
 	}
 	for i, h := range s.hosts {
-		c := tunnelsConfig{Kind: kinds[i]}
-		setUp := []string{fmt.Sprintf("addr add %v/128 dev lo", s.address[i])}
-		add := func(name string, own, peer keyPair, port int, endpoint netip.AddrPort) {
-			c.Tunnels = append(c.Tunnels, tunnelSpec{Name: name, MTU: tunnelMTU, Lines: lines(own, peer, port, endpoint)})
-			setUp = append(setUp, "link set "+name+" up")
-		}
-		if i > 0 {
-			add("wgl", left[i], right[i-1], portOf(kinds[i], 0), netip.AddrPortFrom(cableAddress(k, i-1, 0), uint16(portOf(kinds[i-1], 1))))
-		}
-		if i < len(kinds)-1 {
-			add("wgr", right[i], left[i+1], portOf(kinds[i], 1), netip.AddrPortFrom(cableAddress(k, i, 1), uint16(portOf(kinds[i+1], 0))))
-		}
-		s.daemons = append(s.daemons, startTunnels(h, program, c))
+		var left, right []string
 		for j, to := range s.address {
 			switch {
 			case j < i:
-				setUp = append(setUp, fmt.Sprintf("route add %v dev wgl src %v", to, s.address[i]))
+				left = append(left, to.String()+"/128")
 			case j > i:
-				setUp = append(setUp, fmt.Sprintf("route add %v dev wgr src %v", to, s.address[i]))
+				right = append(right, to.String()+"/128")
 			}
 		}
+		var peers []string
+		behind := [][]string{}
+		if i > 0 {
+			peers, behind = append(peers, peer(keys[i-1], netip.AddrPortFrom(cableAddress(k, i-1, 0), firstPort), left...)), append(behind, left)
+		}
+		if i < len(kinds)-1 {
+			peers, behind = append(peers, peer(keys[i+1], netip.AddrPortFrom(cableAddress(k, i, 1), firstPort), right...)), append(behind, right)
+		}
+		c := tunnelsConfig{Kind: kinds[i]}
+		setUp := []string{fmt.Sprintf("addr add %v/128 dev lo nodad", s.address[i])}
+		add := func(name, lines string, routes ...string) {
+			c.Tunnels = append(c.Tunnels, tunnelSpec{Name: name, MTU: tunnelMTU, Lines: device(keys[i], firstPort) + lines, Routes: routes})
+			setUp = append(setUp, "link set "+name+" up")
+			for _, to := range routes {
+				setUp = append(setUp, fmt.Sprintf("route add %s dev %s src %v", to, name, s.address[i]))
+			}
+		}
+		if kinds[i] == stock {
+			add("wg", strings.Join(peers, ""), slices.Concat(behind...)...)
+		} else {
+			for n := range peers {
+				add(fmt.Sprintf("wg%d", n), peers[n], behind[n]...)
+			}
+		}
+		s.daemons = append(s.daemons, startTunnels(h, program, c))
 		h.IP(setUp...)
 	}
 	return s
@@ -131,7 +156,7 @@ func nodes(l *lab.Lab, k, hosts int, shortcut string) *system {
 	s := row(l, k, "re6st", hosts)
 	reg := l.Host(fmt.Sprintf("s%d-reg", k))
 	address := netip.MustParseAddr(fmt.Sprintf("fd03:%x::1", k+1))
-	reg.IP(fmt.Sprintf("addr add %v/128 dev lo", address), "link set lo up")
+	reg.IP(fmt.Sprintf("addr add %v/128 dev lo nodad", address), "link set lo up")
 	for i, h := range s.hosts {
 		cable := l.Connect(reg, h, fmt.Sprintf("to%d", i), "reg")
 		cable.A.Add(netip.PrefixFrom(cableAddress(k, 16+i, 0), 64))
@@ -211,12 +236,20 @@ func yggdrasil(l *lab.Lab, k int) *system {
 			l.TB.Fatalf("reading yggdrasil's configuration: %v", err)
 		}
 		c["Listen"], c["MulticastInterfaces"], c["AdminListen"], c["IfName"] = []string{"tcp://[::]:9001"}, []any{}, "none", "ygg0"
-		if i < len(s.hosts)-1 {
-			c["Peers"] = []string{"tcp://" + netip.AddrPortFrom(cableAddress(k, i, 1), 9001).String()}
+		if i > 0 {
+			c["Peers"] = []string{"tcp://" + netip.AddrPortFrom(cableAddress(k, i-1, 0), 9001).String()}
 		}
 		path := writeConfig(h, "yggdrasil.json", c)
 		s.address = append(s.address, netip.MustParseAddr(strings.TrimSpace(h.Run("yggdrasil", "-useconffile", path, "-address"))))
-		s.daemons = append(s.daemons, h.Start("yggdrasil", "yggdrasil", "-useconffile", path))
+		p := h.Start("yggdrasil", "yggdrasil", "-useconffile", path)
+		s.daemons = append(s.daemons, p)
+		// One that is refused is asked again after a minute.
+		l.Await("yggdrasil to listen", 20*time.Second, func() error {
+			if !strings.Contains(p.Output(), "listener started") {
+				return fmt.Errorf("it says %q", p.Output())
+			}
+			return nil
+		})
 	}
 	return s
 }

@@ -44,10 +44,16 @@ func newHub(l *lab.Lab, k int, program, kind string, tunnels int) *hub {
 			l.TB.Fatalf("%v", err)
 		}
 		name := fmt.Sprintf("wg%d", i)
-		nearPort, farPort := portOf(kind, i), portOf(stock, i)
-		near.Tunnels = append(near.Tunnels, tunnelSpec{name, tunnelMTU, lines(a, b, nearPort, netip.AddrPortFrom(cableAddress(k, 0, 1), uint16(farPort)))})
-		far.Tunnels = append(far.Tunnels, tunnelSpec{name, tunnelMTU, lines(b, a, farPort, netip.AddrPortFrom(cableAddress(k, 0, 0), uint16(nearPort)))})
 		net := fmt.Sprintf("fd05:%x:%x::", k, i+1)
+		nearPort, farPort := portOf(kind, i), portOf(stock, i)
+		near.Tunnels = append(near.Tunnels, tunnelSpec{
+			Name: name, MTU: tunnelMTU, Routes: []string{net + "/64"},
+			Lines: device(a, int(nearPort)) + peer(b, netip.AddrPortFrom(cableAddress(k, 0, 1), farPort), "::/0"),
+		})
+		far.Tunnels = append(far.Tunnels, tunnelSpec{
+			Name: name, MTU: tunnelMTU,
+			Lines: device(b, int(farPort)) + peer(a, netip.AddrPortFrom(cableAddress(k, 0, 0), nearPort), "::/0"),
+		})
 		h.to, h.back = append(h.to, netip.MustParseAddr(net+"2")), append(h.back, netip.MustParseAddr(net+"1"))
 		mine = append(mine, fmt.Sprintf("addr add %s1/64 dev %s nodad", net, name), "link set "+name+" up")
 		theirs = append(theirs, fmt.Sprintf("addr add %s2/64 dev %s nodad", net, name), "link set "+name+" up")

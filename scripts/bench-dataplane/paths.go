@@ -69,14 +69,23 @@ func paths(t lab.TB, c config, r *report) {
 		if contender.optional && !slices.Contains(chosen, contender.name) {
 			continue
 		}
-		if err := installed(contender.needs...); err != nil {
+		missing := func(err error) {
 			r.Missing = append(r.Missing, fmt.Sprintf("%s: %v", contender.name, err))
 			fmt.Fprintf(os.Stderr, "bench-dataplane: without %s: %v\n", contender.name, err)
+		}
+		if err := installed(contender.needs...); err != nil {
+			missing(err)
 			continue
 		}
 		s := contender.make(l, k, c)
 		s.listen(c.self)
-		s.await(upWithin)
+		if err := s.await(upWithin); err != nil {
+			if len(contender.needs) == 0 { // ours, or what all is compared with
+				t.Fatalf("%v", err)
+			}
+			missing(err)
+			continue
+		}
 		systems = append(systems, s)
 		for relays := range s.relays() + 1 {
 			if contender.only != 0 && contender.only != relays {

@@ -148,7 +148,7 @@ func (r *report) pathTables(w io.Writer) {
 		for relays, title := range titles {
 			var of []*line
 			for _, l := range r.Lines {
-				if l.Underlay == u && l.Relays == relays {
+				if l.Underlay == u && l.Relays == relays && l.RTT > 0 {
 					of = append(of, l)
 				}
 			}

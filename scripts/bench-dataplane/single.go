@@ -46,7 +46,9 @@ func single(t lab.TB, c config, r *report) {
 	var both []*path
 	for _, s := range systems {
 		s.listen(c.self)
-		s.await(upWithin)
+		if err := s.await(upWithin); err != nil {
+			t.Fatalf("%v", err)
+		}
 		both = append(both, &path{System: s.name, Underlay: underlays[0], of: s})
 	}
 	<-time.After(settling)

@@ -1,22 +1,24 @@
 // Command tunnels is many WireGuard tunnels in one process, of stock wireguard-go or
-// of our package userspace, and nothing else: what bench-dataplane compares. It reads
-// what to make from a file and runs until it is killed. Addresses and the state of the
-// interfaces are for who starts it.
+// of our package userspace with its relay inside the process, and nothing else: what
+// bench-dataplane compares. It reads what to make from a file and runs until it is
+// killed. Addresses, routes and the state of the interfaces are for who starts it.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"re6st/internal/fib"
 	"re6st/tunnel/wg/userspace"
 )
 
@@ -30,6 +32,8 @@ type tunnel struct {
 	Name  string `json:"name"`
 	MTU   int    `json:"mtu"`
 	Lines string `json:"lines"` // of wireguard-go's "set" operation
+	// Routes are those that the kernel is given: our relay follows them.
+	Routes []netip.Prefix `json:"routes"`
 }
 
 func main() {
@@ -51,14 +55,19 @@ func run() error {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return fmt.Errorf("reading %s: %w", os.Args[1], err)
 	}
-	start := map[string]func(tunnel) error{"stock": stock, "ours": ours()}[c.Kind]
-	if start == nil {
-		return fmt.Errorf("kind %q: want stock or ours", c.Kind)
-	}
-	for _, t := range c.Tunnels {
-		if err := start(t); err != nil {
-			return fmt.Errorf("tunnel %s: %w", t.Name, err)
+	switch c.Kind {
+	case "stock":
+		for _, t := range c.Tunnels {
+			if err := stock(t); err != nil {
+				return fmt.Errorf("tunnel %s: %w", t.Name, err)
+			}
 		}
+	case "ours":
+		if err := ours(c.Tunnels); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("kind %q: want stock or ours", c.Kind)
 	}
 	fmt.Println("ready")
 	ended := make(chan os.Signal, 1)
@@ -80,17 +89,31 @@ func stock(t tunnel) error {
 	return d.Up()
 }
 
-func ours() func(tunnel) error {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+func ours(tunnels []tunnel) error {
+	log := slog.New(slog.DiscardHandler)
 	underlay := userspace.NewUnderlay(log)
-	return func(t tunnel) error {
+	state := fib.Snapshot{Rules: []fib.Rule{{Lookup: true}}}
+	for _, t := range tunnels {
 		d, err := userspace.New(underlay, t.Name, t.MTU, log)
+		if err == nil {
+			err = d.Configure(t.Lines)
+		}
+		if err == nil {
+			err = d.Up()
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("tunnel %s: %w", t.Name, err)
 		}
-		if err := d.Configure(t.Lines); err != nil {
-			return err
+		state.Links = append(state.Links, fib.Link{Index: d.Index(), Kind: fib.Raw, Up: true, MTU: t.MTU})
+		for _, p := range t.Routes {
+			state.Routes = append(state.Routes, fib.Route{RouteKey: fib.RouteKey{Dst: p.Masked()}, Ordinary: true, Interface: d.Index()})
 		}
-		return d.Up()
 	}
+	f := fib.New()
+	f.Apply(state)
+	table, _, _ := f.Compile()
+	var forwarding atomic.Pointer[fib.Table]
+	forwarding.Store(table)
+	underlay.Relay(&forwarding)
+	return nil
 }
