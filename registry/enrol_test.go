@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"re6st/addressing"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/registry/api"
 )
 
@@ -252,7 +252,7 @@ func TestT01_GuessesAreLimited(t *testing.T) {
 func TestA15_OpenSSLVerifiesAnEnrolledCertificate(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		lab.SkipOrFail(t, "openssl is not installed")
+		solo.SkipOrFail(t, "openssl is not installed")
 	}
 	dir, _ := newState(t, func(o *InitOptions) { o.IPv4 = netip.MustParsePrefix("10.42.0.0/16") })
 	r := openRegistry(t, Options{State: dir})

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/registry/api"
 )
 
@@ -16,7 +16,7 @@ import (
 func TestF04_AFullDiskRefusesAndLosesNothing(t *testing.T) {
 	mount := t.TempDir()
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
-		lab.SkipOrFail(t, "mounting a small tmpfs: "+err.Error())
+		solo.SkipOrFail(t, "mounting a small tmpfs: "+err.Error())
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
 	source, _ := newState(t, nil)

@@ -14,7 +14,7 @@ import (
 
 	"re6st/babel"
 	"re6st/babel/mac"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 const secret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -88,7 +88,7 @@ func launch(m *machine, cmd *exec.Cmd) (kill func()) {
 func TestC114_MACWithOthers(t *testing.T) {
 	for _, name := range []string{"babeld", "bird"} {
 		if _, err := exec.LookPath(name); err != nil {
-			lab.SkipOrFail(t, "this needs "+name)
+			solo.SkipOrFail(t, "this needs "+name)
 		}
 	}
 	if !inNamespace(t) {

@@ -22,21 +22,21 @@ import (
 
 	"re6st/babel"
 	"re6st/internal/kernel"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 // Real sockets, links and tables. Each test runs in a process with namespaces of
 // its own, in which it makes one network namespace for each host.
 
 var (
-	inNamespace = lab.Alone
-	must        = lab.Must
-	await       = lab.Until
+	inNamespace = solo.Alone
+	must        = solo.Must
+	await       = solo.Until
 )
 
 func ip(t *testing.T, args string) string {
 	t.Helper()
-	return lab.Command(t, "ip "+args)
+	return solo.Command(t, "ip "+args)
 }
 
 // within runs f on a thread that is in the namespace, and dies with it.
@@ -242,7 +242,7 @@ func (m *machine) wantKernelEqualsEngine() {
 // Debian's babeld in the middle and at the end: us - babeld - us - babeld.
 func TestInterop_Babeld(t *testing.T) {
 	if _, err := exec.LookPath("babeld"); err != nil {
-		lab.SkipOrFail(t, "this needs babeld")
+		solo.SkipOrFail(t, "this needs babeld")
 	}
 	if !inNamespace(t) {
 		return

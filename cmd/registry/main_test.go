@@ -15,7 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/internal/status"
 )
 
@@ -26,13 +26,13 @@ func TestMain(m *testing.M) {
 // TestCommands runs a page of shell-like lines for each behaviour.
 func TestCommands(t *testing.T) {
 	if os.Geteuid() != 0 {
-		lab.SkipOrFail(t, "the socket is below /run: root is needed")
+		solo.SkipOrFail(t, "the socket is below /run: root is needed")
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("PORT", fmt.Sprint(lab.FreePort(t)))
+			e.Setenv("PORT", fmt.Sprint(solo.FreePort(t)))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -3,6 +3,7 @@ package deps
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -95,7 +96,7 @@ func checkImports(t *tree, rules []*rule) []violation {
 		for _, f := range t.packages[p].files {
 			out = append(out, t.checkFile(f, r.may, func(q string) { used[r][q] = true })...)
 		}
-		testsMay := append(append([]string{p, everyTest}, r.may...), r.tests...)
+		testsMay := slices.Concat([]string{p}, everyTest, r.may, r.tests)
 		for _, f := range t.packages[p].tests {
 			out = append(out, t.checkFile(f, testsMay, func(string) {})...)
 		}

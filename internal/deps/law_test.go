@@ -72,7 +72,8 @@ cmd/node: internal/{config,status,node} internal/router?
 cmd/registry: internal/{config,durable,status} registry registry/client
 
 # Nothing of the product imports these.
-internal/lab:
+internal/lab/solo:
+internal/lab: internal/lab/solo
 pure internal/lab/packets:
 internal/e2e tests: internal/lab
 # Shortcuts compared with the stack.
@@ -89,7 +90,7 @@ scripts/*: internal/{lab,sim}? internal/measure? babel? babel/wire? tunnel/wg/us
 `
 
 // everyTest is what the tests of every package may import.
-const everyTest = "internal/lab"
+var everyTest = []string{"internal/lab", "internal/lab/solo"}
 
 // ban keeps a library, or some of its names, to the packages that may use it.
 type ban struct {
@@ -128,5 +129,5 @@ var bans = []ban{
 
 var (
 	netlinkUsers = []string{"internal/kernel", "tunnel/wg", "internal/gateway"}
-	executors    = []string{"internal/lab", "internal/e2e", "internal/measure", "scripts/*"}
+	executors    = []string{"internal/lab", "internal/lab/solo", "internal/e2e", "internal/measure", "scripts/*"}
 )

@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 var (
-	must  = lab.Must
-	await = lab.Until
+	must  = solo.Must
+	await = solo.Until
 )
 
 // inNamespace runs the calling test again in a process of its own, beside
@@ -20,13 +20,13 @@ var (
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	t.Parallel()
-	return lab.Alone(t)
+	return solo.Alone(t)
 }
 
 // run executes a program, the second opinion on everything here.
 func run(t *testing.T, name, args string) string {
 	t.Helper()
-	return lab.Command(t, name+" "+args)
+	return solo.Command(t, name+" "+args)
 }
 
 // nft runs a script as one transaction.

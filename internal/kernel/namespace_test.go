@@ -10,23 +10,23 @@ import (
 	"strings"
 	"testing"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 // Tests of the kernel run in a process of their own, with a second opinion.
 var (
-	inNamespace = lab.Alone
-	must        = lab.Must
-	await       = lab.Until
+	inNamespace = solo.Alone
+	must        = solo.Must
+	await       = solo.Until
 )
 
 // ip runs iproute2, the second opinion on everything here.
 func ip(t *testing.T, args string) string {
 	t.Helper()
-	return lab.Command(t, "ip "+args)
+	return solo.Command(t, "ip "+args)
 }
 
-func tryIP(args string) (string, error) { return lab.TryCommand("ip " + args) }
+func tryIP(args string) (string, error) { return solo.TryCommand("ip " + args) }
 
 func open(t *testing.T) *Host {
 	t.Helper()

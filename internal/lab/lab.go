@@ -5,10 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"re6st/internal/lab/solo"
 )
 
 // Lab is one small world. Its methods that make things are for the goroutine
@@ -102,17 +103,19 @@ func (l *Lab) keepLogs() {
 	l.TB.Logf("logs are kept in %s", kept)
 }
 
-// Factor is by how much this machine is slower than the bounds of tests assume:
-// RE6ST_TIME_FACTOR, 1 unless told.
-func Factor() float64 {
-	if f, err := strconv.ParseFloat(os.Getenv("RE6ST_TIME_FACTOR"), 64); err == nil && f > 1 {
-		return f
-	}
-	return 1
-}
-
-// Slow stretches a bound by Factor.
-func Slow(d time.Duration) time.Duration { return time.Duration(float64(d) * Factor()) }
+// What tests share that have no lab.
+var (
+	Factor     = solo.Factor
+	Slow       = solo.Slow
+	Alone      = solo.Alone
+	Until      = solo.Until
+	Must       = solo.Must
+	Batch      = solo.Batch
+	Command    = solo.Command
+	TryCommand = solo.TryCommand
+	SkipOrFail = solo.SkipOrFail
+	FreePort   = solo.FreePort
+)
 
 // Await polls until cond is content, and fails the test with its last
 // complaint when it is not so in time, stretched by Factor. It returns how long
@@ -129,7 +132,7 @@ func (l *Lab) Await(what string, timeout time.Duration, cond func() error) time.
 
 // Await polls cond until it returns nil or the time is over.
 func Await(timeout time.Duration, cond func() error) (time.Duration, error) {
-	return poll(50*time.Millisecond, timeout, timeout, cond)
+	return solo.Poll(50*time.Millisecond, timeout, timeout, cond)
 }
 
 // Hosts returns the hosts in the order of their making.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 // dialEnv makes the test binary dial a socket and say how that went: the child
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		lab.SkipOrFail(t, "the local socket lies in /run: root is needed")
+		solo.SkipOrFail(t, "the local socket lies in /run: root is needed")
 	}
 }
 

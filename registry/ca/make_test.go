@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"re6st/addressing"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 var epoch = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -90,7 +90,7 @@ func openssl(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		lab.SkipOrFail(t, "openssl is not installed")
+		solo.SkipOrFail(t, "openssl is not installed")
 	}
 	var out bytes.Buffer
 	cmd := exec.Command(path, args...)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"re6st/internal/identity"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/tunnel"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
@@ -54,7 +54,7 @@ func TestAgentsOverRealSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := lab.FreePort(t)
+		port := solo.FreePort(t)
 		a := New(Config{
 			Authority: m.authority, Certificate: cert, Self: withoutAddress(self), Port: port,
 			Backend: under.Backend(host), Routing: noRouting{}, Documents: &fakeDocuments{}, Rand: rand.New(rand.NewPCG(1, uint64(i))),

@@ -11,7 +11,7 @@ import (
 
 	"re6st/addressing"
 	"re6st/internal/identity"
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/tunnel/control"
 	"re6st/tunnel/wg"
 )
@@ -181,7 +181,7 @@ func deadline(t testing.TB) context.Context {
 // await polls: the other end of a connection learns of its end a little later.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	lab.Until(t, what, 10*time.Second, ok)
+	solo.Until(t, what, 10*time.Second, ok)
 }
 
 func offer() control.Offer {

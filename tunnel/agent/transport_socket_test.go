@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 func TestPortInUse(t *testing.T) {
@@ -61,7 +61,7 @@ func TestSocketsAreMarkedTowardsTheUnderlayOnly(t *testing.T) {
 	tr := newTransport(transportConfig{Authority: m.authority, Certificate: m.node("a", 1), Mark: mark, Address: netip.IPv6Loopback()})
 	t.Cleanup(tr.Close)
 	if err := tr.Listen(t.Context()); errors.Is(err, unix.EPERM) {
-		lab.SkipOrFail(t, fmt.Sprintf("marks need CAP_NET_ADMIN: %v", err))
+		solo.SkipOrFail(t, fmt.Sprintf("marks need CAP_NET_ADMIN: %v", err))
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 // A node is a process in a network namespace of its own, which makes devices for
@@ -33,9 +33,9 @@ import (
 const nodeName = "RE6ST_TEST_NODE" // makes this program a node
 
 var (
-	must  = lab.Must
-	run   = lab.Command
-	await = lab.Until
+	must  = solo.Must
+	run   = solo.Command
+	await = solo.Until
 )
 
 func TestMain(m *testing.M) {
@@ -60,9 +60,9 @@ func kind() string {
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if kind() == Kernel && !hasKernel() {
-		lab.SkipOrFail(t, "this kernel has no WireGuard")
+		solo.SkipOrFail(t, "this kernel has no WireGuard")
 	}
-	return lab.Alone(t)
+	return solo.Alone(t)
 }
 
 func hasKernel() bool {

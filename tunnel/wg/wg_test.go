@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 )
 
 func TestKeyHidesItself(t *testing.T) {
@@ -37,7 +37,7 @@ func TestKeyHidesItself(t *testing.T) {
 // The second opinion on key derivation is wg(8).
 func TestKeyPublic(t *testing.T) {
 	if _, err := exec.LookPath("wg"); err != nil {
-		lab.SkipOrFail(t, "wg is not installed")
+		solo.SkipOrFail(t, "wg is not installed")
 	}
 	k, err := NewKey()
 	must(t, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
-	"re6st/internal/lab"
+	"re6st/internal/lab/solo"
 	"re6st/internal/names"
 )
 
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // freePort is one of this host's that is free for UDP and TCP.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), lab.FreePort(t))
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), solo.FreePort(t))
 }
 
 // start runs a server that knows beaver.mesh.
@@ -111,7 +111,7 @@ func TestPortInUse(t *testing.T) {
 
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	lab.Until(t, what, 10*time.Second, cond)
+	solo.Until(t, what, 10*time.Second, cond)
 }
 
 // upstream is a resolver of the Internet.

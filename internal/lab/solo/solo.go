@@ -1,4 +1,8 @@
-package lab
+// Package solo is for tests of one machine: the edges that talk to the kernel are
+// tested in a process with namespaces of their own. It also has what all tests
+// that await, skip or need a port share. It makes no networks: internal/lab does,
+// and tests that use that one run one package after the other.
+package solo
 
 import (
 	"bytes"
@@ -10,6 +14,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,8 +22,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What tests of a single machine need, and no Lab: the edges that talk to the
-// kernel are tested in a process with namespaces of its own.
+// TB is what is needed of a test; *testing.T is one.
+type TB interface {
+	Helper()
+	Name() string
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
 
 // aloneEnv tells a child which test it runs.
 const aloneEnv = "RE6ST_TEST_ALONE"
@@ -34,7 +45,7 @@ const (
 // goroutine may run on any thread, and threads have namespaces. Nothing has to be
 // removed: the namespaces end with the process.
 //
-//	if !lab.Alone(t) { return }
+//	if !solo.Alone(t) { return }
 //
 // There lo is up, /run is empty, /sys shows the own network, and IPv6 addresses
 // are in use at once, on links made later too: duplicate address detection would
@@ -151,6 +162,18 @@ func FreePort(t TB) uint16 {
 	return 0
 }
 
+// Factor is by how much this machine is slower than the bounds of tests assume:
+// RE6ST_TIME_FACTOR, 1 unless told.
+func Factor() float64 {
+	if f, err := strconv.ParseFloat(os.Getenv("RE6ST_TIME_FACTOR"), 64); err == nil && f > 1 {
+		return f
+	}
+	return 1
+}
+
+// Slow stretches a bound by Factor.
+func Slow(d time.Duration) time.Duration { return time.Duration(float64(d) * Factor()) }
+
 // untilTick is how often Until looks; untilRound is what a look counts for at
 // most.
 const (
@@ -168,7 +191,7 @@ var errNotYet = errors.New("it does not hold")
 func Until(t TB, what string, bound time.Duration, holds func() bool) time.Duration {
 	t.Helper()
 	bound = Slow(bound)
-	took, err := poll(untilTick, untilRound, bound, func() error {
+	took, err := Poll(untilTick, untilRound, bound, func() error {
 		if holds() {
 			return nil
 		}
@@ -180,9 +203,9 @@ func Until(t TB, what string, bound time.Duration, holds func() bool) time.Durat
 	return took
 }
 
-// poll asks cond at each tick until it is content or has been asked for the
+// Poll asks cond at each tick until it is content or has been asked for the
 // timeout, a round of asking and waiting counting for the given time at most.
-func poll(tick, round, timeout time.Duration, cond func() error) (time.Duration, error) {
+func Poll(tick, round, timeout time.Duration, cond func() error) (time.Duration, error) {
 	start := time.Now()
 	last, spent := start, time.Duration(0)
 	ticker := time.NewTicker(tick)
