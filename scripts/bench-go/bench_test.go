@@ -36,6 +36,9 @@ func TestA19_ComparesWithTheStoredFile(t *testing.T) {
 	if n := strings.Count(b.String(), "| 1000.00 |"); n != len(before.Figures) {
 		t.Errorf("%d ratios of %d figures in\n%s", n, len(before.Figures), &b)
 	}
+	if want := "median 1000.00, greatest 1000.00"; !strings.Contains(b.String(), want) {
+		t.Errorf("no %q in\n%s", want, &b)
+	}
 	if !strings.Contains(b.String(), "| new: x.Y |  | 7.0 |  | - | 0 |") {
 		t.Errorf("a benchmark that is not stored:\n%s", &b)
 	}
