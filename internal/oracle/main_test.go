@@ -8,3 +8,11 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m.Run)) }
+
+// count is a number of packets, and that of make soak.
+func count(reduced, full int) int {
+	if os.Getenv("RE6ST_SOAK") != "" {
+		return full
+	}
+	return reduced
+}

@@ -27,19 +27,19 @@ type Plan struct {
 // need name (multicast, link-local, ...). No destinations: no packets of the family.
 type Ends struct{ Sources, Destinations []Address }
 
-// Address is one with its meaning in the plan. So many of its last bits are drawn
-// for each packet, at most 16: kernels limit what they answer to one address.
+// Address is one with its meaning in the plan. So many of its last bits, at
+// most 16, are another each time: kernels limit what they answer to one address.
 type Address struct {
 	What   string
 	Addr   netip.Addr
 	Spread int
 }
 
-// draw gives one of the addresses.
-func (a Address) draw(r *rand.Rand) netip.Addr {
+// number gives one of the addresses.
+func (a Address) number(n uint64) netip.Addr {
 	b := a.Addr.AsSlice()
 	last := b[len(b)-2:]
-	low := uint16(r.Uint32N(1 << a.Spread))
+	low := uint16(n) & (1<<a.Spread - 1)
 	binary.BigEndian.PutUint16(last, binary.BigEndian.Uint16(last)|low)
 	addr, _ := netip.AddrFromSlice(b)
 	return addr
@@ -86,7 +86,7 @@ func (g *Generator) Next() Packet {
 		ends, twists, build = g.plan.V6, twists6, (*draft).build6
 	}
 	from, to := pick(d, ends.Sources), pick(d, ends.Destinations)
-	d.src, d.dst = from.draw(g.rand), to.draw(g.rand)
+	d.src, d.dst = from.number(g.count), to.number(g.count)
 	d.note("%s to %s", from.What, to.What)
 	for range []int{0, 1, 1, 1, 1, 1, 2, 2, 3, 0}[g.rand.IntN(10)] {
 		twists[g.rand.IntN(len(twists))](d)

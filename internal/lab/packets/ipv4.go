@@ -141,7 +141,7 @@ func spoil4(d *draft) {
 			b[6] |= 0x80
 			sum4(b)
 		case 9: // nothing but the header
-			b = b[:min(n, int(b[0]&15)*4)]
+			b = b[:min(n, max(header4, int(b[0]&15)*4))]
 			binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 			sum4(b)
 		case 10: // a checksum of all ones, where it is one's complement zero

@@ -103,3 +103,15 @@ func TestAllKindsComeUp(t *testing.T) {
 		}
 	}
 }
+
+// No combination of twists and lies is too much.
+func TestManySeeds(t *testing.T) {
+	for seed := range uint64(100) {
+		g := New(plan(), seed)
+		for range 3000 {
+			if p := g.Next(); len(p.Bytes) > 66000 {
+				t.Fatalf("%s: %d bytes", p.What, len(p.Bytes))
+			}
+		}
+	}
+}

@@ -7,7 +7,7 @@ import "net/netip"
 // odd puts an address where it does not belong.
 func (d *draft) odd(from []Address, to *netip.Addr, what string) {
 	a := pick(d, from)
-	*to = a.draw(d.rand)
+	*to = a.number(d.count)
 	d.note("%s %s %v", what, a.What, a.Addr)
 }
 
