@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Census is what was found on some hosts: host to kind to lines.
@@ -58,10 +60,23 @@ func without(a, b []string) []string {
 	return rest
 }
 
-// WantClean fails the test if anything differs from before.
+// dying is how long what is on its way out may take: a killed process is a
+// process until it has given back its memory.
+const dying = 3 * time.Second
+
+// WantClean fails the test if anything differs from before, and goes on to.
 func (l *Lab) WantClean(before Census, hosts ...*Host) {
 	l.TB.Helper()
-	if diff := before.Diff(l.Census(hosts...)); len(diff) > 0 {
+	var diff []string
+	took, err := Await(Slow(dying), func() error {
+		if diff = before.Diff(l.Census(hosts...)); len(diff) > 0 {
+			return errors.New("something is left")
+		}
+		return nil
+	})
+	if err != nil {
 		l.TB.Errorf("leak census: %d differences\n%s", len(diff), strings.Join(diff, "\n"))
+	} else if took > Slow(dying)/2 {
+		l.TB.Logf("clean after %v", took)
 	}
 }
