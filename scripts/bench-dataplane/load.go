@@ -292,7 +292,7 @@ func sendUDP(to netip.Addr, length time.Duration, rate int) (counted, error) {
 			continue
 		}
 		n, err := p.WriteBatch(batch[:min(due, int64(len(batch)))], 0)
-		out.Sent += int64(n)
+		out.Sent += int64(max(n, 0))
 		if errors.Is(err, unix.ENOBUFS) {
 			continue // the queue of the interface is full: not sent, not lost
 		}

@@ -32,7 +32,7 @@ type once struct {
 // timing says how long to measure.
 type timing struct {
 	tcp, warm, train time.Duration
-	pings            int
+	pings, turns     int // of the round trip
 }
 
 // path is a way over so many relays in one mode of the underlay, in all rounds.
@@ -85,12 +85,9 @@ func (p *path) ping(count int) (float64, error) {
 	return measure.PingMedian(out)
 }
 
-// measure is one round of the path. The small packets' rate is looked for from start.
+// measure is one round of the path, without the round trip. The small packets' rate is looked for from start.
 func (p *path) measure(self string, t timing, start float64) (o once, err error) {
 	from, to := p.of.hosts[0], p.of.address[p.Relays+1]
-	if o.RTT, err = p.ping(t.pings); err != nil {
-		return o, err
-	}
 	before, err := p.spent()
 	if err != nil {
 		return o, err

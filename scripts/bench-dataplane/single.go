@@ -53,7 +53,7 @@ func single(t lab.TB, c config, r *report) {
 	}
 	<-time.After(settling)
 	idle := []memoryOf{systems[0].memory(t)[0], systems[1].memory(t)[0]}
-	measureAll(t, c, both)
+	measureAll(t, c, r, both)
 	out := compare(both[1], both[0])
 	out.RTTRatio = roundTrips(t, both[1], both[0])
 	out.Ours.IdleMB, out.WireGuard.IdleMB = idle[1].RSSMB, idle[0].RSSMB
