@@ -93,7 +93,7 @@ func (l links) start(link netlink.Link, c Config) error {
 	if err := l.handle.AddrAdd(link, address); err != nil {
 		return fmt.Errorf("adding %v to interface %s: %w", c.LinkLocal, c.Name, err)
 	}
-	return nil
+	return l.addDummy(link, c.Name)
 }
 
 // setSysctls: the other end is a member, not our router. It must not number us,
@@ -119,22 +119,52 @@ func setSysctls(name string) error {
 }
 
 // loosenReversePath: paths in a mesh are not symmetric. The kernel takes the
-// larger one of the host's and the interface's value, and 2 (loose) is larger
-// than 1 (strict): so nothing of the host's is changed.
+// larger one of the host's value and the interface's, which most distributions
+// give to new interfaces. Where the host's own is 0 the interface's becomes so;
+// elsewhere 2 (loose) is larger than 1 (strict), and nothing of the host's is
+// changed.
 func loosenReversePath(name string) error {
-	const strict, loose = "1", "2"
-	own := "net/ipv4/conf/" + name + "/rp_filter"
-	for _, s := range []string{"net/ipv4/conf/all/rp_filter", own} {
-		v, err := kernel.Sysctl(s)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // a kernel without IPv4
-		}
-		if err != nil {
-			return err
-		}
-		if v == strict {
-			return kernel.SetSysctl(own, loose)
-		}
+	all, own, err := reversePath(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil // a kernel without IPv4
+	case err != nil:
+		return err
+	case all == unfiltered && own != unfiltered:
+		return kernel.SetSysctl(rpFilterOf(name), unfiltered)
+	case all == strict || own == strict:
+		return kernel.SetSysctl(rpFilterOf(name), loose)
+	}
+	return nil
+}
+
+// Values of rp_filter.
+const unfiltered, strict, loose = "0", "1", "2"
+
+func rpFilterOf(name string) string { return "net/ipv4/conf/" + name + "/rp_filter" }
+
+func reversePath(name string) (all, own string, err error) {
+	if all, err = kernel.Sysctl(rpFilterOf("all")); err == nil {
+		own, err = kernel.Sysctl(rpFilterOf(name))
+	}
+	return all, own, err
+}
+
+// addDummy gives a filtered interface the IPv4 dummy address (RFC 7600, section
+// 4.8). On one without any address Linux drops also in loose mode whatever has
+// its way back elsewhere (fib_validate_source). With that scope nothing that
+// leaves the host has it as its source.
+func (l links) addDummy(link netlink.Link, name string) error {
+	all, own, err := reversePath(name)
+	if err != nil || all == unfiltered && own == unfiltered {
+		return nil // no IPv4, or nothing to be allowed
+	}
+	address := &netlink.Addr{
+		IPNet: &net.IPNet{IP: net.IPv4(192, 0, 0, 8).To4(), Mask: net.CIDRMask(32, 32)},
+		Scope: unix.RT_SCOPE_HOST,
+	}
+	if err := l.handle.AddrAdd(link, address); err != nil {
+		return fmt.Errorf("adding %v to interface %s: %w", address.IPNet, name, err)
 	}
 	return nil
 }

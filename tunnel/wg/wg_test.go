@@ -228,10 +228,30 @@ func TestReversePathIsLoosenedOnlyWhereStrict(t *testing.T) {
 	a.run("sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.default.disable_ipv6=1")
 	a.create("re6st-00000001", "fe80::1")
 	want("re6st-00000001", "0")
-	a.run("sysctl -w net.ipv4.conf.all.rp_filter=1")
+	// As systemd has it: new interfaces are loose, and would still drop.
+	a.run("sysctl -w net.ipv4.conf.default.rp_filter=2")
 	a.create("re6st-00000002", "fe80::1")
-	want("re6st-00000002", "2")
+	want("re6st-00000002", "0")
+	want("default", "2")
+	a.run("sysctl -w net.ipv4.conf.all.rp_filter=1")
+	a.create("re6st-00000003", "fe80::1")
+	want("re6st-00000003", "2")
 	want("all", "1")
+
+	// A packet in transit that came by one tunnel and has its way back by another.
+	a.run("sysctl -w net.ipv4.ip_forward=1")
+	for _, name := range []string{"re6st-00000001", "re6st-00000003"} {
+		a.run("ip -4 route replace 10.42.1.0/24 via inet6 fe80::9 dev re6st-00000002")
+		a.run("ip -4 route replace 10.42.2.0/24 via inet6 fe80::9 dev re6st-00000002")
+		if name == "re6st-00000001" {
+			a.run("sysctl -w net.ipv4.conf.all.rp_filter=0")
+		} else {
+			a.run("sysctl -w net.ipv4.conf.all.rp_filter=1")
+		}
+		if got := a.run("ip -4 route get 10.42.2.1 from 10.42.1.1 iif " + name); !strings.Contains(got, "dev re6st-00000002") {
+			t.Errorf("from %s: %s", name, got)
+		}
+	}
 }
 
 // As in a container.
