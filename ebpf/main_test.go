@@ -18,7 +18,7 @@ import (
 const asTranslator = "RE6ST_TEST_TRANSLATOR"
 
 func TestMain(m *testing.M) {
-	for name, be := range map[string]func(string) error{asTranslator: beTranslator, asSender: beSender} {
+	for name, be := range map[string]func(string) error{asTranslator: beTranslator, asSender: beSender, asShortcut: beShortcut} {
 		if text := os.Getenv(name); text != "" {
 			if err := be(text); err != nil {
 				fmt.Fprintln(os.Stderr, err)
