@@ -275,24 +275,39 @@ var senders = sync.Pool{New: func() any { return new(sender) }}
 // row (the path's MTU is smaller, the card cannot) it gets one by one, and what it
 // refuses from our address it may send from another.
 func (s *udpSocket) send(bufs [][]byte, to *endpoint) error {
+	_, err := s.sendWithin(bufs, to, sendPatience)
+	return err
+}
+
+// trySend does not wait for room, and says how many of the datagrams are done with.
+func (s *udpSocket) trySend(bufs [][]byte, to *endpoint) (int, error) {
+	left, err := s.sendWithin(bufs, to, 0)
+	if err == unix.EAGAIN {
+		return len(bufs) - left, nil
+	}
+	return len(bufs), err
+}
+
+func (s *udpSocket) sendWithin(bufs [][]byte, to *endpoint, patience int) (left int, err error) {
 	x := senders.Get().(*sender)
 	defer senders.Put(x)
 	defer clear(x.vectors[:]) // lent
 	var failed error
-	if err := s.use(func(fd int) { failed = s.sendAll(fd, x, bufs, to) }); err != nil {
-		return err
+	if err := s.use(func(fd int) { left, failed = s.sendAll(fd, x, bufs, to, patience) }); err != nil {
+		return len(bufs), err
 	}
-	return failed
+	return left, failed
 }
 
-func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, to *endpoint) error {
-	inRows, waited := s.offload.Load(), false
+func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, to *endpoint, patience int) (left int, err error) {
+	inRows := s.offload.Load()
+	waited := patience == 0
 	for len(bufs) > 0 {
 		x.fill(bufs, to, s.is6, inRows)
 		sent, errno := x.write(fd)
 		bufs = bufs[x.start(sent, len(bufs)):]
 		if errno == 0 {
-			waited = false
+			waited = patience == 0
 			continue
 		}
 		refused := errno == unix.EINVAL || errno == unix.EMSGSIZE
@@ -300,7 +315,7 @@ func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, to *endpoint) erro
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN && !waited:
 			waited = true
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, sendPatience)
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, patience)
 		case errno == unix.EIO && inRows:
 			// The card has no checksum offload, which UDP_SEGMENT needs.
 			s.offload.Store(false)
@@ -310,10 +325,10 @@ func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, to *endpoint) erro
 		case to.source().IsValid() && (refused || errno == unix.EADDRNOTAVAIL || errno == unix.ENETUNREACH):
 			to.ClearSrc()
 		default:
-			return errno
+			return len(bufs), errno
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // start is the datagram with which the n-th message begins.

@@ -232,7 +232,10 @@ type share struct {
 	sockets atomic.Pointer[sockets]
 }
 
-var _ conn.Bind = (*share)(nil)
+var (
+	_ conn.Bind      = (*share)(nil)
+	_ device.TryBind = (*share)(nil)
+)
 
 func (u *Underlay) newShare() *share { return &share{underlay: u} }
 
@@ -310,20 +313,9 @@ var errIndexTaken = errors.New("another device has that index: the next handshak
 // Send implements conn.Bind. It learns from handshake messages which index is
 // this device's.
 func (b *share) Send(bufs [][]byte, to conn.Endpoint) error {
-	e, ok := to.(*endpoint)
-	if !ok {
-		return conn.ErrWrongEndpointType
-	}
-	both := b.sockets.Load()
-	if both == nil {
-		return net.ErrClosed
-	}
-	s := both.v4
-	if e.dst.Addr().Is6() {
-		s = both.v6
-	}
-	if s == nil {
-		return unix.EAFNOSUPPORT
+	s, e, err := b.socketFor(to)
+	if err != nil {
+		return err
 	}
 	for _, d := range bufs {
 		if index, ok := senderIndex(d); ok && !b.learn(index, e) {
@@ -331,6 +323,34 @@ func (b *share) Send(bufs [][]byte, to conn.Endpoint) error {
 		}
 	}
 	return s.send(bufs, e)
+}
+
+// TrySend implements device.TryBind, for datagrams that are no handshakes.
+func (b *share) TrySend(bufs [][]byte, to conn.Endpoint) (int, error) {
+	s, e, err := b.socketFor(to)
+	if err != nil {
+		return len(bufs), err
+	}
+	return s.trySend(bufs, e)
+}
+
+func (b *share) socketFor(to conn.Endpoint) (*udpSocket, *endpoint, error) {
+	e, ok := to.(*endpoint)
+	if !ok {
+		return nil, nil, conn.ErrWrongEndpointType
+	}
+	both := b.sockets.Load()
+	if both == nil {
+		return nil, nil, net.ErrClosed
+	}
+	s := both.v4
+	if e.dst.Addr().Is6() {
+		s = both.v6
+	}
+	if s == nil {
+		return nil, nil, unix.EAFNOSUPPORT
+	}
+	return s, e, nil
 }
 
 func (b *share) learn(index uint32, to *endpoint) bool {

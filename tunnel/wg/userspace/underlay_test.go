@@ -16,35 +16,55 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
+	stock "golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 	"re6st/tunnel/wg/userspace/device"
 )
 
+// wireGuard is what ours and a stock device have in common.
+type wireGuard interface {
+	Up() error
+	Down() error
+	Close()
+	Wait() chan struct{}
+	IpcSet(string) error
+	IpcGet() (string, error)
+	RemoveAllPeers()
+}
+
 // peer is a wireguard-go device with a TUN of channels.
 type peer struct {
 	t      *testing.T
-	device *device.Device
+	device wireGuard
+	ours   *device.Device // nil: a stock one
 	tun    *tuntest.ChannelTUN
 	key    [32]byte
 	public [32]byte
 	inner  netip.Addr
 	got    atomic.Int64 // packets that came out
+	sink   atomic.Pointer[func([]byte)]
 }
 
 // newPeer makes one: ours where u is not nil, else a stock one.
 func newPeer(t *testing.T, u *Underlay, number byte) *peer {
+	t.Helper()
+	return newPeerOn(t, u, number, func(s *share) conn.Bind { return s })
+}
+
+// newPeerOn gives ours a Bind around its share.
+func newPeerOn(t *testing.T, u *Underlay, number byte, around func(*share) conn.Bind) *peer {
 	t.Helper()
 	p := &peer{t: t, tun: tuntest.NewChannelTUN(), inner: netip.AddrFrom4([4]byte{10, 0, 0, number})}
 	p.key[0], p.key[31] = 8*number, 64
 	public, err := publicKey(hex.EncodeToString(p.key[:]))
 	must(t, err)
 	p.public = public
-	quiet := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
 	if u == nil {
-		p.device = device.NewDevice(p.tun.TUN(), conn.NewStdNetBind(), quiet)
+		p.device = stock.NewDevice(p.tun.TUN(), conn.NewStdNetBind(), &stock.Logger{Verbosef: stock.DiscardLogf, Errorf: stock.DiscardLogf})
 	} else {
 		s := u.newShare()
-		p.device = device.NewDevice(p.tun.TUN(), s, quiet)
+		p.ours = device.NewDevice(p.tun.TUN(), around(s), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
+		p.device = p.ours
 		s.setKey(p.public)
 	}
 	p.set("private_key=" + hex.EncodeToString(p.key[:]) + "\nlisten_port=0\n")
@@ -54,8 +74,11 @@ func newPeer(t *testing.T, u *Underlay, number byte) *peer {
 		defer close(done)
 		for {
 			select {
-			case <-p.tun.Inbound:
+			case packet := <-p.tun.Inbound:
 				p.got.Add(1)
+				if sink := p.sink.Load(); sink != nil && !bytes.Contains(packet[:v4Header], p.inner.AsSlice()) { // no ping of reaches
+					(*sink)(packet)
+				}
 			case <-p.device.Wait():
 				return
 			}
@@ -134,10 +157,10 @@ func TestSharedPortWithStockPeers(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {
 			u := testUnderlay(t)
-			var ours, stock []*peer
+			var ours, theirs []*peer
 			for i := range byte(4) {
 				a, b := newPeer(t, u, 2*i+1), newPeer(t, nil, 2*i+2)
-				ours, stock = append(ours, a), append(stock, b)
+				ours, theirs = append(ours, a), append(theirs, b)
 				a.knows(b, "")
 				if i%2 == 0 { // both directions of the first call
 					a.knows(b, host)
@@ -150,7 +173,7 @@ func TestSharedPortWithStockPeers(t *testing.T) {
 				if a.get("listen_port") != ours[0].get("listen_port") {
 					t.Errorf("device %d listens on %s, the first on %s", i, a.get("listen_port"), ours[0].get("listen_port"))
 				}
-				first, second := a, stock[i]
+				first, second := a, theirs[i]
 				if i%2 == 1 {
 					first, second = second, first
 				}
@@ -159,16 +182,16 @@ func TestSharedPortWithStockPeers(t *testing.T) {
 			}
 
 			t.Log("a new handshake beside a session, and a peer that moves")
-			stock[0].set("listen_port=0\n")
-			stock[0].reaches(ours[0])
-			ours[0].reaches(stock[0])
-			if got, want := ours[0].get("endpoint"), net.JoinHostPort(host, stock[0].get("listen_port")); got != want {
+			theirs[0].set("listen_port=0\n")
+			theirs[0].reaches(ours[0])
+			ours[0].reaches(theirs[0])
+			if got, want := ours[0].get("endpoint"), net.JoinHostPort(host, theirs[0].get("listen_port")); got != want {
 				t.Errorf("the peer's endpoint is %s, want %s", got, want)
 			}
-			must(t, stock[1].device.Down())
-			must(t, stock[1].device.Up())
-			stock[1].set("private_key=" + hex.EncodeToString(stock[1].key[:]) + "\n")
-			stock[1].reaches(ours[1])
+			must(t, theirs[1].device.Down())
+			must(t, theirs[1].device.Up())
+			theirs[1].set("private_key=" + hex.EncodeToString(theirs[1].key[:]) + "\n")
+			theirs[1].reaches(ours[1])
 
 			t.Log("one ends; the others do not notice")
 			sessions := len(u.table.stations)
@@ -176,8 +199,8 @@ func TestSharedPortWithStockPeers(t *testing.T) {
 			if len(u.table.stations) != sessions-1 {
 				t.Errorf("%d stations", len(u.table.stations))
 			}
-			ours[1].reaches(stock[1])
-			stock[2].reaches(ours[2])
+			ours[1].reaches(theirs[1])
+			theirs[2].reaches(ours[2])
 		})
 	}
 }

@@ -57,6 +57,8 @@ type Peer struct {
 		inbound  *autodrainingInboundQueue            // sequential ordering of tun writing
 	}
 
+	relayed relayed // see relay.go
+
 	cookieGenerator             CookieGenerator
 	trieEntries                 list.List
 	persistentKeepaliveInterval atomic.Uint32
@@ -205,6 +207,7 @@ func (peer *Peer) Start() {
 
 	device.flushInboundQueue(peer.queue.inbound)
 	device.flushOutboundQueue(peer.queue.outbound)
+	peer.dropRelayed()
 
 	// Use the device batch size, not the bind batch size, as the device size is
 	// the size of the batch pools.

@@ -3,12 +3,14 @@ package device
 import (
 	"encoding/binary"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.zx2c4.com/wireguard/conn"
 )
 
 // Relay says where the packets of a burst go, which were decrypted in this order
@@ -22,6 +24,43 @@ type Relay func(packets [][]byte, ways []*Peer)
 type relay struct {
 	decide  atomic.Pointer[Relay]
 	refused atomic.Uint64
+}
+
+const (
+	// relayedMax is how many packets of others wait for a peer at most: a few times
+	// what one burst can be, some milliseconds of a fast link.
+	relayedMax = 1024
+	// relayedBatch are sent at once.
+	relayedBatch = 64
+)
+
+// relayed are encrypted packets of other devices, on their way to a peer. Those that
+// cannot be sent at once wait for its sender: a container without elements in the
+// sender's queue stands for all that are there when it comes up. So bursts of one
+// packet do not fill that queue, and what has become many goes out together.
+type relayed struct {
+	mu    sync.Mutex
+	elems []*QueueOutboundElement
+	state relayedState
+
+	// Of the one who sends, who alone takes elements away.
+	batch []*QueueOutboundElement
+	bufs  [][]byte
+}
+
+type relayedState uint8
+
+const (
+	relayedIdle    relayedState = iota
+	relayedSending              // somebody sends
+	relayedQueued               // there is such a container
+)
+
+// TryBind is a Bind that can be asked not to wait: TrySend says how many of the
+// datagrams are done with, be it that they were sent or that they cannot be. The
+// others may be sent later.
+type TryBind interface {
+	TrySend(bufs [][]byte, to conn.Endpoint) (n int, err error)
 }
 
 // SetRelay makes r the one that decides; nil: all go to the TUN. Bursts on their
@@ -134,20 +173,147 @@ func (b *burst) take(from *QueueInboundElement, peer *Peer) {
 	c.elems = append(c.elems, elem)
 }
 
-// forward encrypts and queues packets for the peer's sender. What does not fit is
-// lost, the newest first: the sender of a stream slows down, and the device from
-// which they come does not wait, as it may have packets for others.
+// forward encrypts packets and sends them, if that needs no waiting, or leaves them
+// to the peer's sender. What does not fit is lost, the newest first: the sender of a
+// stream slows down, and the device from which they come does not wait, as it may
+// have packets for others.
 func (peer *Peer) forward(c *QueueOutboundElementsContainer) {
-	queue := peer.queue.outbound.c
-	if !peer.isRunning.Load() || len(queue) >= cap(queue)-1 || !peer.seal(c) {
-		peer.refuse(c)
+	if !peer.isRunning.Load() || !peer.seal(c) {
+		peer.refuse(c.elems)
+		peer.device.PutOutboundElementsContainer(c)
 		return
 	}
-	select {
-	case queue <- c: // when it has ended nobody takes it, and it goes with the queue
-	default:
-		peer.refuse(c)
+	r := &peer.relayed
+	r.mu.Lock()
+	fits := min(len(c.elems), relayedMax-len(r.elems))
+	r.elems = append(r.elems, c.elems[:fits]...)
+	isFirst := r.state == relayedIdle
+	if isFirst {
+		r.state = relayedSending
 	}
+	r.mu.Unlock()
+	peer.refuse(c.elems[fits:])
+	if isFirst && !peer.trySendRelayed() {
+		c.elems = c.elems[:0]
+		select {
+		case peer.queue.outbound.c <- c: // when it has ended nobody takes it, and it goes with the queue
+			return
+		default: // own packets fill it
+			peer.dropRelayed()
+		}
+	}
+	peer.device.PutOutboundElementsContainer(c)
+}
+
+// trySendRelayed sends one batch, and is true when nothing is left. What came by the
+// stack before is sent before, and who has to shake hands is the sender. It must not
+// wait for a lock that is held while a device ends: that may wait for the caller.
+func (peer *Peer) trySendRelayed() bool {
+	r := &peer.relayed
+	n, err := 0, error(nil)
+	r.take()
+	if len(peer.queue.outbound.c) == 0 && !peer.isRekeyDue() {
+		n, err = peer.trySend(r.bufs)
+	}
+	return peer.sentRelayed(n, err, relayedQueued)
+}
+
+func (peer *Peer) isRekeyDue() bool {
+	k := peer.keypairs.Current()
+	return k == nil || k.sendNonce.Load() > RekeyAfterMessages || k.isInitiator && time.Since(k.created) > RekeyAfterTime
+}
+
+// sendRelayed sends all that is there: what a container without elements stands for.
+func (peer *Peer) sendRelayed() {
+	r := &peer.relayed
+	r.mu.Lock()
+	isDue := r.state == relayedQueued
+	if isDue {
+		r.state = relayedSending
+	}
+	r.mu.Unlock()
+	for isDue {
+		r.take()
+		isDue = !peer.sentRelayed(len(r.bufs), peer.SendBuffers(r.bufs), relayedSending)
+		peer.keepKeyFreshSending()
+	}
+}
+
+// take makes bufs of the first ones.
+func (r *relayed) take() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batch, r.bufs = append(r.batch[:0], r.elems[:min(len(r.elems), relayedBatch)]...), r.bufs[:0]
+	for _, elem := range r.batch {
+		r.bufs = append(r.bufs, elem.packet)
+	}
+}
+
+// sentRelayed does what is to be done after n of the batch were sent, and is true
+// when nothing is left; next is the state when something is.
+func (peer *Peer) sentRelayed(n int, err error, next relayedState) bool {
+	r := &peer.relayed
+	clear(r.bufs)
+	for _, elem := range r.batch[:n] {
+		peer.device.PutMessageBuffer(elem.buffer)
+		peer.device.PutOutboundElement(elem)
+	}
+	clear(r.batch)
+	if n > 0 {
+		peer.timersAnyAuthenticatedPacketTraversal()
+		peer.timersAnyAuthenticatedPacketSent()
+		peer.timersDataSent()
+	}
+	if err != nil {
+		peer.device.log.Errorf("%v - Failed to send relayed packets: %v", peer, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := copy(r.elems, r.elems[n:])
+	clear(r.elems[left:])
+	r.elems = r.elems[:left]
+	if left == 0 {
+		next = relayedIdle
+	}
+	r.state = next
+	return left == 0
+}
+
+// trySend says how many of the datagrams are done with.
+func (peer *Peer) trySend(bufs [][]byte) (int, error) {
+	if !peer.device.net.TryRLock() {
+		return 0, nil
+	}
+	defer peer.device.net.RUnlock()
+	bind, ok := peer.device.net.bind.(TryBind)
+	if !ok || peer.device.isClosed() {
+		return 0, nil
+	}
+	peer.endpoint.Lock()
+	endpoint, isPlain := peer.endpoint.val, !peer.endpoint.clearSrcOnTx
+	peer.endpoint.Unlock()
+	if endpoint == nil || !isPlain { // the sender knows what to do
+		return 0, nil
+	}
+	n, err := bind.TrySend(bufs, endpoint)
+	var sum uint64
+	for _, b := range bufs[:n] {
+		sum += uint64(len(b))
+	}
+	peer.txBytes.Add(sum)
+	return n, err
+}
+
+// dropRelayed begins anew, unless somebody sends.
+func (peer *Peer) dropRelayed() {
+	r := &peer.relayed
+	r.mu.Lock()
+	var left []*QueueOutboundElement
+	if r.state == relayedQueued {
+		left, r.elems, r.state = r.elems, nil, relayedIdle
+	}
+	r.mu.Unlock()
+	peer.refuse(left)
 }
 
 // seal does what RoutineEncryption does, where the packets are in the cache.
@@ -183,11 +349,10 @@ func (elem *QueueOutboundElement) seal(mtu int) {
 	elem.packet = elem.keypair.send.Seal(header, nonce[:], elem.packet, nil)
 }
 
-func (peer *Peer) refuse(c *QueueOutboundElementsContainer) {
-	peer.device.relay.refused.Add(uint64(len(c.elems)))
-	for _, elem := range c.elems {
+func (peer *Peer) refuse(elems []*QueueOutboundElement) {
+	peer.device.relay.refused.Add(uint64(len(elems)))
+	for _, elem := range elems {
 		peer.device.PutMessageBuffer(elem.buffer)
 		peer.device.PutOutboundElement(elem)
 	}
-	peer.device.PutOutboundElementsContainer(c)
 }

@@ -493,6 +493,11 @@ func (peer *Peer) RoutineSequentialSender(maxBatchSize int) {
 		if elemsContainer == nil {
 			return
 		}
+		if len(elemsContainer.elems) == 0 {
+			device.PutOutboundElementsContainer(elemsContainer)
+			peer.sendRelayed() // see relay.go
+			continue
+		}
 		if !peer.isRunning.Load() {
 			// peer has been stopped; return re-usable elems to the shared pool.
 			// This is an optimization only. It is possible for the peer to be stopped
