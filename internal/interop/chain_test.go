@@ -155,7 +155,7 @@ func TestInteropSourceSpecific(t *testing.T) {
 			third.IP("addr add 2001:db8:2::3/128 dev lo preferred_lft 0")
 			third.config.Announce = append(third.config.Announce, netip.MustParsePrefix("2001:db8:2::3/128"))
 			w.start(20 * time.Second)
-			w.Await("the source-specific route everywhere", 10*time.Second, func() error {
+			w.Await("the source-specific route everywhere", 30*time.Second, func() error {
 				tables, err := w.tables()
 				if err != nil {
 					return err
@@ -175,7 +175,7 @@ func TestInteropSourceSpecific(t *testing.T) {
 				{third, "2001:db8:3::1", "64"},  // to last
 				{third, "2001:db8:2::3", "63"},  // to first, by second
 			} {
-				out, err := c.at.Try("ping", "-c1", "-W3", "-I", c.source, "2001:db8:ff::1")
+				out, err := c.at.Try("ping", "-c1", "-W10", "-I", c.source, "2001:db8:ff::1")
 				if err != nil {
 					t.Errorf("%v from %s: %v", c.at.router, c.source, err)
 				} else if !strings.Contains(out, "ttl="+c.ttl+" ") {

@@ -13,8 +13,10 @@ import (
 type config struct {
 	Others  int // nodes beside gateways, hub and homes
 	Refresh time.Duration
-	Out     io.Writer
-	Hold    func(io.Writer, *lab.World) // nil: go on at once
+	// Emulated: the kernel lane's guest, where CPU time is what everything takes.
+	Emulated bool
+	Out      io.Writer
+	Hold     func(io.Writer, *lab.World) // nil: go on at once
 }
 
 // Bounds of the demo. The first is row R7's, the second Z4's, the third Z29's.
@@ -90,10 +92,11 @@ func (s *story) row(what string, value any) {
 	fmt.Fprintf(s.Out, "  %-66s %v\n", what, value)
 }
 
-// within asserts a bound that the requirements give.
+// within asserts a bound that the requirements give for real machines; of an
+// emulated one it is said how long it took.
 func (s *story) within(what string, took, bound time.Duration) {
 	s.row(what, took)
-	if took > lab.Slow(bound) {
+	if took > lab.Slow(bound) && !s.Emulated {
 		s.Errorf("%s: %v, want at most %v", what, took, bound)
 	}
 }
