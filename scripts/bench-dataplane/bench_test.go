@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"re6st/internal/measure"
 )
 
 // rounds of a path, by Mbit/s, packets per second and round trip.
@@ -64,6 +66,16 @@ func TestReportShowsRatiosAndGoals(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, &b)
 		}
+	}
+}
+
+func TestForwardTable(t *testing.T) {
+	r := &report{Forward: measure.ParseBench("BenchmarkShortcut/10-routes/tun-64/stack-2 1 1000 ns/packet 1000000 packets/s 1.000 times-stack\n" +
+		"BenchmarkShortcut/10-routes/tun-64/shortcut-2 1 700 ns/packet 1428571 packets/s 0.700 times-stack\n")}
+	var b strings.Builder
+	r.markdown(&b)
+	if want := "| 10-routes/tun-64 | 1000 (1.00) | 700 (0.70) | 1000000 | 1428571 |"; !strings.Contains(b.String(), want) {
+		t.Errorf("no %q in\n%s", want, &b)
 	}
 }
 

@@ -3,9 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"re6st/internal/lab"
 	"re6st/internal/measure"
@@ -14,7 +14,7 @@ import (
 // forwardBenches are those of package ebpf that compare a packet's cost in the kernel's
 // forwarding, with conntrack, and with the shortcut: they load programs, which nobody
 // else may.
-const forwardBenches = "^Benchmark(Shortcut|Transit)"
+const forwardBenches = "^BenchmarkShortcut$"
 
 // forwarding runs them.
 func forwarding(t lab.TB, _ config, r *report) {
@@ -28,29 +28,43 @@ func forwarding(t lab.TB, _ config, r *report) {
 	}
 }
 
+// forwardTable has a line for each load and number of routes, and a column for each way.
+// The names are Shortcut/ROUTES/LOAD/WAY.
 func (r *report) forwardTable(w io.Writer) {
 	if len(r.Forward) == 0 {
 		return
 	}
-	fmt.Fprint(w, "\nForwarding alone: sender, relay and receiver on one CPU\n\n")
-	units := map[string]bool{}
+	var loads, ways []string
+	figures := map[[2]string]measure.Bench{}
 	for _, b := range r.Forward {
-		for unit := range b.Figures {
-			units[unit] = units[unit] || b.Figures[unit] != 0
+		path, way, _ := cutLast(strings.TrimPrefix(b.Name, "Shortcut/"))
+		if !slices.Contains(loads, path) {
+			loads = append(loads, path)
 		}
+		if !slices.Contains(ways, way) {
+			ways = append(ways, way)
+		}
+		figures[[2]string{path, way}] = b
 	}
-	maps.DeleteFunc(units, func(_ string, used bool) bool { return !used })
-	columns := slices.Sorted(maps.Keys(units))
-	measure.Table(w, append([]string{""}, columns...)...)
-	for _, b := range r.Forward {
-		cells := []string{b.Name}
-		for _, unit := range columns {
-			format := "%.2f"
-			if b.Figures[unit] >= 100 {
-				format = "%.0f"
-			}
-			cells = append(cells, measure.Number(format, b.Figures[unit]))
+	fmt.Fprint(w, "\nForwarding alone, ns of CPU a packet with its write (× the stack's); of a GSO packet for all of its 40 segments\n\n")
+	measure.Table(w, append(append([]string{""}, ways...), "packets/s of a CPU, "+ways[0], ways[len(ways)-1])...)
+	for _, load := range loads {
+		cells := []string{load}
+		for _, way := range ways {
+			b := figures[[2]string{load, way}].Figures
+			cells = append(cells, fmt.Sprintf("%.0f (%.2f)", b["ns/packet"], b["times-stack"]))
+		}
+		for _, way := range []string{ways[0], ways[len(ways)-1]} {
+			cells = append(cells, fmt.Sprintf("%.0f", figures[[2]string{load, way}].Figures["packets/s"]))
 		}
 		measure.Row(w, cells...)
 	}
+}
+
+func cutLast(name string) (before, after string, found bool) {
+	i := strings.LastIndexByte(name, '/')
+	if i < 0 {
+		return name, "", false
+	}
+	return name[:i], name[i+1:], true
 }
