@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,21 +56,32 @@ func newHub(l *lab.Lab, k int, program, kind string, tunnels int) *hub {
 			Lines: device(b, int(farPort)) + peer(a, netip.AddrPortFrom(cableAddress(k, 0, 0), nearPort), "::/0"),
 		})
 		h.to, h.back = append(h.to, netip.MustParseAddr(net+"2")), append(h.back, netip.MustParseAddr(net+"1"))
-		mine = append(mine, fmt.Sprintf("addr add %s1/64 dev %s nodad", net, name), "link set "+name+" up")
-		theirs = append(theirs, fmt.Sprintf("addr add %s2/64 dev %s nodad", net, name), "link set "+name+" up")
+		mine = append(mine, fmt.Sprintf("addr add %s1/64 dev %s nodad\nlink set %s up", net, name, name))
+		theirs = append(theirs, fmt.Sprintf("addr add %s2/64 dev %s nodad\nlink set %s up", net, name, name))
 	}
 	startTunnels(h.there, program, far)
 	h.proc = startTunnels(h.here, program, near)
-	if tunnels > 0 {
-		h.there.IP(theirs...)
-		h.here.IP(mine...)
+	for few := range slices.Chunk(theirs, atOnce) {
+		h.there.IP(few...)
+		<-time.After(breath)
+	}
+	for few := range slices.Chunk(mine, atOnce) {
+		h.here.IP(few...)
+		<-time.After(breath)
 	}
 	return h
 }
 
+// Each device of stock wireguard-go hears by a socket of its own what happens to all
+// interfaces, and gives up when that overflows: interfaces are set up a few at a time.
+const (
+	atOnce = 5
+	breath = 100 * time.Millisecond
+)
+
 // shake has all tunnels make their handshakes.
 func (h *hub) shake(t lab.TB) {
-	h.here.Lab.Await("all tunnels to answer", 30*time.Second, func() error {
+	h.here.Lab.Await(fmt.Sprintf("all %d tunnels of %s to answer", len(h.to), h.proc.Name), 30*time.Second, func() error {
 		results, err := h.here.PingAll(h.to, 10*time.Second)
 		if err != nil {
 			return err
@@ -140,7 +152,7 @@ func memories(t lab.TB, c config, r *report) {
 		hubs = append(hubs, newHub(l, 20+i, c.tunnels, kind, 20))
 		large = append(large, newHub(l, 30+i, c.tunnels, kind, 100))
 	}
-	for _, h := range append(hubs, large...) {
+	for _, h := range slices.Concat(hubs, large) {
 		h.shake(t)
 	}
 	<-time.After(settling)
