@@ -425,7 +425,7 @@ func TestRelayWhileDevicesEnd(t *testing.T) {
 		})
 	}
 	before := uint64(0)
-	for round := range 9 {
+	for round := range 6 {
 		await(t, "packets are handed over", func() bool {
 			_, sum := x.u.Relayed()
 			return sum.PacketsOut > before+50
