@@ -159,7 +159,9 @@ func (w *world) send(on bool, chunk []sent) []outcome {
 	// it then sent back has arrived.
 	out = append(out, w.settle()...)
 	out = append(out, w.settle()...)
-	return slices.DeleteFunc(out, func(o outcome) bool { return isNoise(o) || isLate(o.packet) || bytes.Contains(o.packet, []byte(sentinel)) })
+	return slices.DeleteFunc(out, func(o outcome) bool {
+		return isNoise(o) || isLate(o.packet) || bytes.Contains(o.packet, []byte(sentinel))
+	})
 }
 
 func (w *world) drain() []outcome {

@@ -1,20 +1,37 @@
 package oracle
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"re6st/ebpf"
 	"re6st/internal/fib"
+	"re6st/internal/kernel"
 	"re6st/internal/lab"
+	"re6st/internal/lab/packets"
+	"re6st/tunnel/wg"
 )
+
+// table is what the relay inside the process follows.
+func (w *world) table() *fib.Table {
+	w.t.Helper()
+	f := fib.New()
+	f.Apply(snapshot(w.t))
+	table, _, _ := f.Compile()
+	return table
+}
 
 // withShortcut attaches the eBPF programs to the relay's tunnels and its LAN.
 func (w *world) withShortcut() *ebpf.Shortcut {
 	w.t.Helper()
-	s, err := ebpf.NewShortcut(ebpf.ShortcutConfig{})
+	host, err := kernel.Open()
+	lab.Must(w.t, err)
+	w.t.Cleanup(func() { lab.Must(w.t, host.Close()) })
+	s, err := ebpf.NewShortcut(ebpf.ShortcutConfig{Clsact: host.Filters("0badcafe")})
 	lab.Must(w.t, err)
 	w.t.Cleanup(func() { lab.Must(w.t, s.Close()) })
 	for _, k := range tunnels {
@@ -101,7 +118,114 @@ func TestA14_ShortcutIsNeverDifferent(t *testing.T) {
 	w := tunRelay(t)
 	s := w.withShortcut()
 	w.rounds(1, count(10000, 1_000_000))
+	wantForwarded(t, s, 1000)
+}
+
+// wantForwarded: where nothing takes the shortcut, nothing is tested.
+func wantForwarded(t *testing.T, s *ebpf.Shortcut, least uint64) {
+	t.Helper()
 	st, err := s.Stats()
 	lab.Must(t, err)
-	t.Logf("%+v", st)
+	if t.Logf("%+v", st); st.Packets["forwarded"] < least {
+		t.Errorf("%d packets took the shortcut, want %d at least", st.Packets["forwarded"], least)
+	}
+}
+
+// Packets that an interface is to cut leave the relay uncut: the egress TUN reads
+// as many as were sent.
+func TestSuperPacketsStayWhole(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := tunRelay(t)
+	s := w.withShortcut()
+	const n, segment = 100, 1200
+	var all []sent
+	for i := range n {
+		p := superPacket(i, 50*segment, segment)
+		all = append(all, sent{w.ports[0], p})
+	}
+	for _, on := range []bool{false, true} {
+		out := w.send(on, all)
+		whole := 0
+		for _, o := range out {
+			if o.port == "t2" && strings.HasPrefix(o.frame, "kind 4 segment 1200 ") && len(o.packet) == len(all[0].packet.Bytes) {
+				whole++
+			}
+		}
+		if whole != n || len(out) != n {
+			t.Errorf("shortcut %t: of %d super-packets %d came out whole, among %d packets", on, n, whole, len(out))
+		}
+	}
+	wantForwarded(t, s, n)
+}
+
+// superPacket is TCP from tunnel 1 to 2.
+func superPacket(number, payload, segment int) packets.Packet {
+	b := make([]byte, 60+payload)
+	b[0], b[6], b[7] = 6<<4, 6, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+	src, dst := netip.MustParseAddr("2001:db8:42:11::7"), netip.MustParseAddr("2001:db8:42:12::7")
+	copy(b[8:], src.AsSlice())
+	copy(b[24:], dst.AsSlice())
+	binary.BigEndian.PutUint16(b[40:], 4000)
+	binary.BigEndian.PutUint16(b[42:], 33434)
+	binary.BigEndian.PutUint32(b[44:], uint32(number*payload))
+	b[52], b[53] = 5<<4, 0x10
+	return packets.Packet{What: "super-packet", Bytes: b, Offload: packets.Offload{
+		Partial: true, Segment: uint16(segment), Header: 60, Start: 40, Checksum: 16,
+	}}
+}
+
+// The same of the tunnels that nodes have: wireguard-go's, and in the kernel lane
+// the kernel's.
+func TestA14_ShortcutBetweenTunnels(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := tunnelRelay(t, lab.Backend())
+	s := w.withShortcut()
+	w.rounds(1, count(10000, 100_000))
+	wantForwarded(t, s, 1000)
+}
+
+// The same of what is handed over inside the process, and of both together.
+func TestA14_RelayInsideTheProcess(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	b := backend(t, wg.Userspace)
+	w := newWorld(t, func(t *testing.T, k tunnel) port { return openTunnel(t, b, k) })
+	w.withoutOffload()
+	var forwarding atomic.Pointer[fib.Table]
+	b.(wg.Relayer).Relay(&forwarding)
+	table := w.table()
+	w.shortcut = func(on bool) error {
+		if forwarding.Store(nil); on {
+			forwarding.Store(table)
+		}
+		return nil
+	}
+	w.rounds(1, count(10000, 100_000))
+	_, sum := b.(wg.Relayer).Relayed()
+	if t.Logf("%+v", sum); sum.PacketsOut < 1000 {
+		t.Error("hardly anything was handed over, and hardly anything tested")
+	}
+}
+
+// tunnelRelay is a world with tunnels of a backend.
+func tunnelRelay(t *testing.T, kind string) *world {
+	b := backend(t, kind)
+	w := newWorld(t, func(t *testing.T, k tunnel) port { return openTunnel(t, b, k) })
+	w.withoutOffload()
+	return w
+}
+
+// withoutOffload: what comes out of WireGuard is whole.
+func (w *world) withoutOffload() {
+	for name, p := range w.plans {
+		p.Offload = p.Offload && name == lanName
+		w.plans[name] = p
+	}
+	w.settle() // sessions first
 }

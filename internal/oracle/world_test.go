@@ -17,7 +17,7 @@ import (
 // (kernel.Plan), and more that it could meet.
 const (
 	network6, network4 = "2001:db8:42::/48", "10.42.0.0/16"
-	table              = 326
+	meshTable          = 326
 	mark               = 0x6e36
 
 	lanName, uplinkName = "l1", "u1"
@@ -117,7 +117,7 @@ func addressLines() []string {
 		lines = append(lines,
 			fmt.Sprintf("link set %s addrgenmode none txqueuelen 20000 mtu %d", k.name(), k.mtu),
 			fmt.Sprintf("link set %s up", k.name()),
-			fmt.Sprintf("addr add fe80::%d:1/64 dev %s nodad", k.number, k.name()))
+			fmt.Sprintf("addr replace fe80::%d:1/64 dev %s nodad", k.number, k.name()))
 	}
 	// Hosts on the links are known for good: finding them takes its time.
 	onLAN := []string{}
@@ -194,7 +194,7 @@ var routes4 = []string{
 func routeLines(routes []string) []string {
 	lines := make([]string, 0, len(routes))
 	for _, r := range routes {
-		lines = append(lines, fmt.Sprintf("route add table %d proto 42 %s", table, r))
+		lines = append(lines, fmt.Sprintf("route add table %d proto 42 %s", meshTable, r))
 	}
 	return lines
 }
@@ -202,9 +202,9 @@ func routeLines(routes []string) []string {
 func ruleLines(network string) []string {
 	return []string{
 		fmt.Sprintf("rule add protocol 42 priority 26000 fwmark %#x goto 32766", mark),
-		fmt.Sprintf("rule add protocol 42 priority 26001 to %s lookup %d", network, table),
-		fmt.Sprintf("rule add protocol 42 priority 26002 from %s lookup %d", network, table),
-		fmt.Sprintf("rule add protocol 42 priority 32800 not fwmark %#x lookup %d", mark, table),
+		fmt.Sprintf("rule add protocol 42 priority 26001 to %s lookup %d", network, meshTable),
+		fmt.Sprintf("rule add protocol 42 priority 26002 from %s lookup %d", network, meshTable),
+		fmt.Sprintf("rule add protocol 42 priority 32800 not fwmark %#x lookup %d", mark, meshTable),
 	}
 }
 
