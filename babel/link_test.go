@@ -117,6 +117,32 @@ func TestInterfaceUp_RoutesWithinASecond(t *testing.T) {
 	}
 }
 
+// A new tunnel that is the shorter way is taken as soon as that is measured: the
+// cost that it had before was a guess, and to smooth it would take half a minute.
+func TestInterfaceUp_ShorterWayWithinASecond(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, seed)
+		n := []*node{w.add(), w.add(), w.add(), w.add()}
+		for i := range 3 {
+			w.connect(Tunnel, 500*time.Microsecond, n[i], n[i+1])
+		}
+		w.run(2*time.Minute + time.Duration(w.rand.IntN(4000))*time.Millisecond)
+		direct := w.connect(Tunnel, 500*time.Microsecond, n[0])
+		w.run(time.Duration(w.rand.IntN(100)) * time.Millisecond)
+		index := len(n[3].ports) + 1
+		n[3].ports[index] = direct
+		direct.ends = append(direct.ends, end{n[3], index})
+		n[3].up(index)
+		n[3].drain()
+		took := w.await("one hop in both directions", time.Second, func() bool {
+			return w.between(n[0], keyOf(n[3].prefix, nowhere)) == direct && w.between(n[3], keyOf(n[0].prefix, nowhere)) == direct
+		})
+		if seed == 0 {
+			t.Log("one hop after", took)
+		}
+	}
+}
+
 // The two ends of a tunnel come up seconds apart.
 func TestInterfaceUp_OneEndFirst(t *testing.T) {
 	w := newWorld(t, 1)

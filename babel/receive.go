@@ -138,7 +138,11 @@ func (in *inbound) sample(now time.Time) {
 		return
 	}
 	if in.echo.Present {
+		wasKnown := n.rtt.isKnown
 		n.rtt.sample(now, in.echo.Origin, in.echo.Receive, in.hello.Transmit, in.arrival)
+		if n.rtt.isKnown && !wasKnown && in.l.Kind == Tunnel {
+			n.forgetSmoothing() // the cost so far was a guess: what replaces it is no noise
+		}
 	}
 	n.rtt.noteHello(now, in.hello.Transmit, in.arrival)
 	n.reckon(now)
