@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -415,20 +416,26 @@ func TestRelayWhileDevicesEnd(t *testing.T) {
 		src, dst netip.Addr
 	}{{x.a, hostA6, hostC6}, {x.c, hostC6, hostA6}} {
 		sending.Go(func() {
+			tick := time.NewTicker(time.Millisecond) // a full socket would lose handshakes too
+			defer tick.Stop()
 			for {
 				select {
-				case s.from.tun.Outbound <- datagram(s.src, s.dst, 64, make([]byte, 1000)):
+				case <-tick.C:
 				case <-end:
 					return
+				}
+				for range 8 {
+					s.from.tun.Outbound <- datagram(s.src, s.dst, 64, make([]byte, 1000))
 				}
 			}
 		})
 	}
 	before := uint64(0)
 	for round := range 6 {
-		await(t, "packets are handed over", func() bool {
+		began := time.Now()
+		await(t, "packets are handed over, for longer than a peer refuses another handshake", func() bool {
 			_, sum := x.u.Relayed()
-			return sum.PacketsOut > before+50
+			return sum.PacketsOut > before+50 && time.Since(began) > 2*device.HandshakeInitationRate
 		})
 		_, sum := x.u.Relayed()
 		before = sum.PacketsOut
