@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"re6st/ebpf"
@@ -13,7 +12,6 @@ import (
 	"re6st/internal/kernel"
 	"re6st/internal/lab"
 	"re6st/internal/lab/packets"
-	"re6st/tunnel/wg"
 )
 
 // table is what the relay inside the process follows.
@@ -194,20 +192,9 @@ func TestA14_RelayInsideTheProcess(t *testing.T) {
 	if !lab.Alone(t) {
 		return
 	}
-	b := backend(t, wg.Userspace)
-	w := newWorld(t, func(t *testing.T, k tunnel) port { return openTunnel(t, b, k) })
-	w.withoutOffload()
-	var forwarding atomic.Pointer[fib.Table]
-	b.(wg.Relayer).Relay(&forwarding)
-	table := w.table()
-	w.shortcut = func(on bool) error {
-		if forwarding.Store(nil); on {
-			forwarding.Store(table)
-		}
-		return nil
-	}
+	w := processRelay(t)
 	w.rounds(1, count(10000, 100_000))
-	_, sum := b.(wg.Relayer).Relayed()
+	_, sum := w.relayer.Relayed()
 	if t.Logf("%+v", sum); sum.PacketsOut < 1000 {
 		t.Error("hardly anything was handed over, and hardly anything tested")
 	}

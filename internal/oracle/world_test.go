@@ -10,6 +10,7 @@ import (
 
 	"re6st/internal/lab"
 	"re6st/internal/lab/packets"
+	"re6st/tunnel/wg"
 )
 
 // What the relay of all comparisons is: a node 1 of the mesh, with tunnels, a LAN
@@ -49,6 +50,7 @@ type world struct {
 	plans   map[string]packets.Plan
 	// shortcut is switched between the two ways of each batch.
 	shortcut func(on bool) error
+	relayer  wg.Relayer // nil: nothing is handed over inside the process
 	round    int
 }
 
