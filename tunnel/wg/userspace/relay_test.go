@@ -312,6 +312,9 @@ func late(order []uint32) (n int) {
 // when it is switched off. When it is switched on, what is on its way through the
 // stack may be overtaken; nothing is lost then either.
 func TestP10_OrderWhileRelayed(t *testing.T) {
+	if late([]uint32{0, 1, 3, 2, 4, 0}) != 2 {
+		t.Fatal("packets that come late are not seen")
+	}
 	x := newChain(t)
 	x.stack()
 	if n := late(x.stream(t, 3000, func(int) {})); n != 0 {
