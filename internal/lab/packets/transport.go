@@ -152,3 +152,19 @@ func fold(acc uint32) uint16 {
 	}
 	return uint16(acc)
 }
+
+// UDP makes an ordinary datagram: with this traffic class or TOS, hop limit 64, and
+// right checksums.
+func UDP(src, dst netip.Addr, class uint8, payload []byte) []byte {
+	d := &draft{Generator: &Generator{}, src: src, dst: dst, hop: 64, class: class, df: true, protocol: udp, payload: len(payload), checksum: right}
+	build := (*draft).build6
+	if dst.Is4() {
+		build = (*draft).build4
+	}
+	b := build(d)
+	head := len(b) - 8 - len(payload)
+	copy(b[head+8:], payload)
+	b[head+6], b[head+7] = 0, 0
+	d.sum(b[head:], 6)
+	return b
+}

@@ -1,0 +1,113 @@
+package oracle
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"testing"
+	"time"
+
+	"re6st/internal/lab"
+	"re6st/internal/lab/packets"
+	"re6st/tunnel/wg"
+)
+
+const (
+	notECT = 0
+	ect1   = 1
+	ect0   = 2
+	ce     = 3
+)
+
+// ecnPacket goes from tunnel 1 to 2.
+func ecnPacket(is6 bool, mark byte, number int) packets.Packet {
+	from, to := "10.42.16.7", "10.42.32.7"
+	if is6 {
+		from, to = "2001:db8:42:11::7", "2001:db8:42:12::7"
+	}
+	src, dst := netip.MustParseAddr(from), netip.MustParseAddr(to)
+	return packets.Packet{Bytes: packets.UDP(src, dst, mark, []byte(fmt.Sprintf("%s %d.", ecnMagic, number)))}
+}
+
+const ecnMagic = "re6st-ecn"
+
+// A congestion mark that the outer packet got on its way arrives on the inner one,
+// but for a sender that does not know of ECN; and what the inner packet says the
+// outer one says too (RFC 6040, normal mode, as WireGuard has it). With the
+// shortcut as without.
+//
+// wireguard-go does neither: over userspace tunnels marks of the underlay are
+// lost. What the inner packet says arrives unchanged, with either.
+func TestP13_ECN(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	kind := lab.Backend()
+	w := ways(t, map[bool]string{true: "tunnels", false: "process"}[kind == wg.Kernel])
+	for _, on := range []bool{false, true} {
+		lab.Must(t, w.shortcut(on))
+		for _, isMarked := range []bool{false, true} {
+			lines := []string{
+				"add table inet marks", "delete table inet marks", "table inet marks {",
+				"chain out { type filter hook output priority 0;",
+			}
+			if isMarked {
+				lines = append(lines, "udp sport 40001 ip ecn set ce;") // what peer 1 sends
+			}
+			lab.Must(t, nft(append(lines, "}", "}")...)())
+			for _, is6 := range []bool{false, true} {
+				for mark := byte(notECT); mark <= ce; mark++ {
+					want := mark
+					if isMarked && kind == wg.Kernel && mark != notECT {
+						want = ce
+					}
+					got := w.ecnOf(ecnPacket(is6, mark, w.number()))
+					if got != want {
+						t.Errorf("shortcut %t, outer marked %t, IPv6 %t: inner %02b came out as %02b, want %02b", on, isMarked, is6, mark, got, want)
+					}
+				}
+			}
+		}
+	}
+	if kind == wg.Kernel {
+		w.testOuterMarks()
+	}
+}
+
+func (w *world) number() int { w.round++; return w.round }
+
+// ecnOf sends the packet and gives the mark with which it comes out.
+func (w *world) ecnOf(p packets.Packet) byte {
+	w.t.Helper()
+	lab.Must(w.t, w.ports[0].inject(p))
+	text := p.Bytes[len(p.Bytes)-12:]
+	for deadline := time.Now().Add(lab.Slow(10 * time.Second)); time.Now().Before(deadline); w.await() {
+		for _, o := range w.drain() {
+			if o.port != "t2" || !bytes.HasSuffix(o.packet, text) {
+				continue
+			}
+			if o.packet[0]>>4 == 4 {
+				return o.packet[1] & 3
+			}
+			return o.packet[1] >> 4 & 3
+		}
+	}
+	w.t.Fatalf("%x did not come out", p.Bytes)
+	return 0
+}
+
+// testOuterMarks looks at what the relay sends to peer 2.
+func (w *world) testOuterMarks() {
+	w.t.Helper()
+	for mark, name := range map[byte]string{notECT: "not-ect", ect1: "ect1", ect0: "ect0", ce: "ce"} {
+		lab.Must(w.t, nft("add table inet marks", "delete table inet marks", "table inet marks {",
+			"chain in { type filter hook input priority 0;", "udp dport 40002 ip ecn "+name+" counter;", "}", "}")())
+		for range 10 {
+			w.ecnOf(ecnPacket(true, mark, w.number()))
+		}
+		if out := lab.Command(w.t, "nft list table inet marks"); !regexp.MustCompile(`packets [1-9]\d`).MatchString(out) {
+			w.t.Errorf("inner %02b: the outer packets were not marked so:\n%s", mark, out)
+		}
+	}
+}
