@@ -89,26 +89,6 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkRelay is what a relay does to a packet beside receiving and sending it.
-func BenchmarkRelay(b *testing.B) {
-	const nodes = 10000
-	table, _, _ := meshOf(nodes).Compile()
-	packets := packetsTo(nodes)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		p := packets[i%len(packets)]
-		p[7] = 64
-		if Inspect(p, len(p)) != Ordinary {
-			b.Fatal("not ordinary")
-		}
-		src, dst := Addresses(p)
-		if table.Lookup(src, dst).Action != Forward {
-			b.Fatal("not forwarded")
-		}
-		LowerHopLimit(p)
-	}
-}
-
 // BenchmarkUpdate is a route of 10,000 that gets another next hop.
 func BenchmarkUpdate(b *testing.B) {
 	const nodes = 10000

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,6 +67,34 @@ func TestReportShowsRatiosAndGoals(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, &b)
 		}
+	}
+}
+
+// The paths of one underlay and length are measured next to each other, forwards and
+// backwards.
+func TestGroups(t *testing.T) {
+	var order []*path
+	for _, u := range underlays {
+		for relays := range 2 {
+			for _, system := range []string{nameStock, nameNode} {
+				order = append(order, &path{System: system, Underlay: u, Relays: relays})
+			}
+		}
+	}
+	for range 2 {
+		got := groups(order)
+		if len(got) != 4 {
+			t.Fatalf("%d groups, want 4", len(got))
+		}
+		for i, g := range got {
+			if len(g) != 2 || g[0] != order[2*i] || g[1] != order[2*i+1] {
+				t.Errorf("group %d: %v", i, g)
+			}
+		}
+		slices.Reverse(order)
+	}
+	if got := groups(nil); len(got) != 0 {
+		t.Errorf("groups of nothing: %v", got)
 	}
 }
 

@@ -27,7 +27,7 @@ type comparison struct {
 	Ours      side     `json:"re6st"`
 	WireGuard side     `json:"wireguard_go"`
 	RTTRatio  float64  `json:"rtt_ratio"`      // median of many short turns
-	IdleRatio float64  `json:"rss_idle_ratio"` // of the ends before the first load
+	IdleRatio float64  `json:"rss_idle_ratio"` // before the first load
 	BusyRatio float64  `json:"rss_busy_ratio"`
 	Worse     []string `json:"worse"` // the limits that are passed
 }
@@ -52,14 +52,23 @@ func single(t lab.TB, c config, r *report) {
 		both = append(both, &path{System: s.name, Underlay: underlays[0], of: s})
 	}
 	<-time.After(settling)
-	idle := []memoryOf{systems[0].memory(t)[0], systems[1].memory(t)[0]}
+	idleWG, idleOurs := rssOf(systems[0].memory(t)), rssOf(systems[1].memory(t))
 	measureAll(t, c, r, both)
 	out := compare(both[1], both[0])
 	out.RTTRatio = roundTrips(t, both[1], both[0])
-	out.Ours.IdleMB, out.WireGuard.IdleMB = idle[1].RSSMB, idle[0].RSSMB
-	out.Ours.BusyMB, out.WireGuard.BusyMB = systems[1].memory(t)[0].RSSMB, systems[0].memory(t)[0].RSSMB
+	out.Ours.IdleMB, out.WireGuard.IdleMB = idleOurs, idleWG
+	out.Ours.BusyMB, out.WireGuard.BusyMB = rssOf(systems[1].memory(t)), rssOf(systems[0].memory(t))
 	out.judge()
 	r.Single = out
+}
+
+// rssOf is the mean of both ends.
+func rssOf(ends []memoryOf) float64 {
+	var sum float64
+	for _, m := range ends {
+		sum += m.RSSMB
+	}
+	return measure.Ratio(sum, float64(len(ends)))
 }
 
 // turns is how often the two take turns for the round trips alone.

@@ -25,7 +25,7 @@ import (
 // shown.
 var benches = []struct{ subject, pkg, name string }{
 	{"lookup", "./internal/fib", "Lookup$"},
-	{"relay", "./internal/fib", "Relay$"},
+	{"relay", "./tunnel/wg/userspace", "Decide$"},
 	{"update", "./internal/fib", "Update$"},
 	{"update", "./babel", "Repeat$"},
 	{"sign", "./registry/ca", "Issue$"},
