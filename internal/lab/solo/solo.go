@@ -178,7 +178,7 @@ func Slow(d time.Duration) time.Duration { return time.Duration(float64(d) * Fac
 // most.
 const (
 	untilTick  = 5 * time.Millisecond
-	untilRound = 100 * time.Millisecond
+	untilRound = 250 * time.Millisecond
 )
 
 var errNotYet = errors.New("it does not hold")
