@@ -47,9 +47,9 @@ func (d *daemon) ipv4Health() []status.Health {
 	}}
 }
 
-// fib writes Babel's routes so that this host's own packets to the mesh leave
+// routeWriter writes Babel's routes so that this host's own packets to the mesh leave
 // with its mesh address: to another one nobody there has a way back.
-type fib struct {
+type routeWriter struct {
 	host   *kernel.Host
 	from   netip.Addr
 	from4  netip.Addr // zero: none
@@ -57,7 +57,7 @@ type fib struct {
 	ways   *ways
 }
 
-func (f fib) Apply(changes []kernel.RouteChange) []error {
+func (f routeWriter) Apply(changes []kernel.RouteChange) []error {
 	for i := range changes {
 		r := &changes[i].Route
 		switch {
@@ -78,7 +78,7 @@ func (f fib) Apply(changes []kernel.RouteChange) []error {
 // withoutSource are routes for this host's own packets to what is announced for
 // sources of the mesh alone, NAT64's prefix: an unbound socket has no source yet,
 // so that the kernel would not see such a route, and take the host's default.
-func (f fib) withoutSource(changes []kernel.RouteChange) []kernel.RouteChange {
+func (f routeWriter) withoutSource(changes []kernel.RouteChange) []kernel.RouteChange {
 	var all []kernel.RouteChange
 	for _, c := range changes {
 		if bits := c.Route.Dst.Bits(); bits > 0 && bits < 128 && c.Route.Src.IsValid() && c.Route.Src == f.beside.mesh() {

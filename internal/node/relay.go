@@ -6,12 +6,14 @@ import (
 	"re6st/tunnel/wg"
 )
 
-// openRelay counts what userspace tunnels hand to each other.
+// openRelay has userspace tunnels hand packets to each other while there is a table
+// to follow, and counts these.
 func (d *daemon) openRelay() {
 	r, ok := d.backend.(wg.Relayer)
 	if !ok {
 		return
 	}
+	r.Relay(&d.forwarding)
 	d.flows.sources = append(d.flows.sources, flowSource{"relay", func() ([]traffic.Flow, error) { return relayFlows(r), nil }})
 }
 

@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	forwarding "re6st/internal/fib" // fib is the node's own word
-
+	"re6st/internal/fib"
 	"re6st/internal/status"
 	"re6st/internal/traffic"
 	"re6st/tunnel/wg"
@@ -16,7 +15,7 @@ import (
 // relaying is a backend with two tunnels that relay.
 type relaying struct{ wg.Backend }
 
-func (relaying) Relay(*atomic.Pointer[forwarding.Table]) {}
+func (relaying) Relay(*atomic.Pointer[fib.Table]) {}
 
 func (relaying) Flows() []wg.Flow {
 	return []wg.Flow{{Prefix: netip.MustParsePrefix("2001:db8:42:1::/64"), From: 3, Into: 4, Packets: 5, Bytes: 600}}

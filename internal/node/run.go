@@ -12,12 +12,14 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 
 	"re6st/babel"
 	"re6st/babel/speaker"
+	"re6st/internal/fib"
 	"re6st/internal/gateway"
 	"re6st/internal/kernel"
 	"re6st/internal/lan"
@@ -59,6 +61,10 @@ type daemon struct {
 	gateway   *gateway.Gateway // nil: none
 	dns       *nameService     // nil: none
 	nat64     *nat64Service    // nil: none
+
+	// forwarding is the kernel's table as the shortcuts follow it; nil: everything is
+	// the stack's.
+	forwarding atomic.Pointer[fib.Table]
 
 	flows       flowMeter
 	metrics     net.Listener // nil: none
@@ -264,7 +270,7 @@ func (d *daemon) makeRouting() {
 			Import: d.keeper.judge,
 			Export: d.export,
 		},
-		FIB: fib{d.host, d.member.self.Address, address4(d.member.self), d.beside, &d.ways}, Table: d.options.Table,
+		FIB: routeWriter{d.host, d.member.self.Address, address4(d.member.self), d.beside, &d.ways}, Table: d.options.Table,
 		Reserve: d.state.reserveSeqno, Log: d.log,
 		Event: func(e babel.Event) {
 			if e.Kind == babel.NeighbourDown {
