@@ -1,11 +1,10 @@
 package userspace
 
 import (
-	"net"
 	"sync"
 	"sync/atomic"
 
-	"golang.zx2c4.com/wireguard/conn"
+	"re6st/tunnel/wg/userspace/device"
 )
 
 const (
@@ -15,6 +14,12 @@ const (
 	// inboxPackets: with 64, small packets were lost.
 	inboxPackets = 2048
 	inboxLarge   = 64 // large buffers, 64 KiB each
+
+	// directMax datagrams are decrypted and given to the TUN by the reader of the
+	// socket, if a call has read no more than fewMessages: it is fast enough, then,
+	// and they arrive sooner.
+	directMax   = 8
+	fewMessages = 2
 )
 
 // lent is a buffer that goes back to its pool when the last has let go of it.
@@ -56,6 +61,16 @@ type run struct {
 	from   *endpoint
 }
 
+// receive lets go of the buffer.
+func (r run) receive(in *device.Incoming) {
+	for data := r.data; len(data) > 0; {
+		size := min(r.size, len(data))
+		in.Add(data[:size], r.from)
+		data = data[size:]
+	}
+	r.buffer.release()
+}
+
 func (r run) count() int { return (len(r.data) + r.size - 1) / r.size }
 
 // inbox holds what came for a device until it takes it. The reader of the socket
@@ -68,12 +83,14 @@ type inbox struct {
 	large   int
 	closed  bool
 
-	current []run // of the one who receives; what it works at
-	next    int   // in current
+	idle    bool             // the one who takes waits
+	isBusy  bool             // the one who puts does the work itself
+	direct  *device.Incoming // of that one
+	current []run            // of the one who takes: what it works at
 }
 
-func newInbox() *inbox {
-	q := &inbox{}
+func newInbox(direct *device.Incoming) *inbox {
+	q := &inbox{direct: direct}
 	q.filled.L = &q.mu
 	return q
 }
@@ -102,42 +119,62 @@ func (q *inbox) put(r run, isHandshake bool) bool {
 	return true
 }
 
-// receive is wireguard-go's conn.ReceiveFunc.
-func (q *inbox) receive(bufs [][]byte, sizes []int, from []conn.Endpoint) (int, error) {
-	if q.next == len(q.current) && !q.turn() {
-		return 0, net.ErrClosed
-	}
-	n := 0
-	for ; n < len(bufs) && q.next < len(q.current); n++ {
-		r := &q.current[q.next]
-		size := min(r.size, len(r.data))
-		sizes[n] = copy(bufs[n], r.data[:size])
-		from[n] = r.from
-		if r.data = r.data[size:]; len(r.data) == 0 {
-			r.buffer.release()
-			*r = run{}
-			q.next++
-		}
-	}
-	return n, nil
-}
-
-// turn waits for runs and makes them the current ones.
-func (q *inbox) turn() bool {
+// begin is true where nothing waits and nobody works: then the caller may do the
+// work itself, until it says end. Nothing is taken meanwhile.
+func (q *inbox) begin() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.runs) == 0 && !q.closed {
-		q.filled.Wait()
-	}
-	if q.closed {
+	if q.closed || q.isBusy || !q.idle || len(q.runs) > 0 {
 		return false
 	}
-	q.runs, q.current, q.next = q.current[:0], q.runs, 0
-	q.packets, q.large = 0, 0
+	q.isBusy = true
 	return true
 }
 
-// close ends receive. What is being received is left to the garbage collector.
+func (q *inbox) end() {
+	q.mu.Lock()
+	q.isBusy = false
+	isAwaited := q.closed || len(q.runs) > 0
+	q.mu.Unlock()
+	if isAwaited {
+		q.filled.Broadcast()
+	}
+}
+
+// take waits for runs, which are the caller's until it comes again. It gives false
+// after close.
+func (q *inbox) take() ([]run, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.current)
+	q.idle = true
+	for (len(q.runs) == 0 || q.isBusy) && !q.closed {
+		q.filled.Wait()
+	}
+	q.idle = false
+	if q.closed {
+		return nil, false
+	}
+	q.runs, q.current = q.current[:0], q.runs
+	q.packets, q.large = 0, 0
+	return q.current, true
+}
+
+// receive gives the device what comes, until close.
+func (q *inbox) receive(in *device.Incoming) {
+	for {
+		runs, ok := q.take()
+		if !ok {
+			return
+		}
+		for _, r := range runs {
+			r.receive(in)
+		}
+		in.Flush()
+	}
+}
+
+// close ends take, and waits for one who does the work itself.
 func (q *inbox) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,4 +184,7 @@ func (q *inbox) close() {
 	}
 	q.runs = nil
 	q.filled.Broadcast()
+	for q.isBusy {
+		q.filled.Wait()
+	}
 }

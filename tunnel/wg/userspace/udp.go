@@ -114,6 +114,7 @@ type arrived struct {
 	data   []byte
 	size   int // of each; the last may be smaller
 	from   *endpoint
+	few    bool // it came with no more than another
 }
 
 // receiver has what one reader of a socket needs. It borrows buffers only while
@@ -151,6 +152,7 @@ func (r *receiver) receive(deliver func(arrived)) error {
 	}
 	for i := range got {
 		if m, ok := r.message(i); ok {
+			m.few = got <= fewMessages
 			deliver(m)
 		}
 	}

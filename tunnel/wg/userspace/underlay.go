@@ -183,6 +183,10 @@ func (u *Underlay) deliver(now time.Time, m arrived) {
 		if owner != nil && start < end {
 			m.buffer.hold()
 			r := run{buffer: m.buffer, data: m.data[start:end], size: m.size, from: m.from}
+			if m.few && last == transport && owner.receiveNow(r) {
+				start = end
+				return
+			}
 			if !owner.put(r, last != transport) {
 				u.lost.overflow.Add(1)
 			}
@@ -225,8 +229,10 @@ func (u *Underlay) ownerOf(now time.Time, k kind, index uint32, d []byte, from *
 // share is one device's share of an Underlay.
 type share struct {
 	underlay *Underlay
+	device   *device.Device // set before Open
 
 	mu      sync.Mutex
+	done    chan struct{}         // closed when the one who takes from the inbox has ended
 	mac1    *device.CookieChecker // nil: the device has no key yet
 	inbox   atomic.Pointer[inbox] // nil: closed
 	sockets atomic.Pointer[sockets]
@@ -264,14 +270,19 @@ func (b *share) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	q := newInbox()
+	q := newInbox(b.device.Incoming(batchSize))
 	b.sockets.Store(both)
 	b.inbox.Store(q)
 	t := &b.underlay.table
 	t.Lock()
 	t.add(b, b.mac1)
 	t.Unlock()
-	return []conn.ReceiveFunc{q.receive}, port, nil
+	b.done = make(chan struct{})
+	go func() {
+		defer close(b.done)
+		q.receive(b.device.Incoming(batchSize))
+	}()
+	return nil, port, nil
 }
 
 // Close implements conn.Bind. It is called before each Open too.
@@ -287,8 +298,22 @@ func (b *share) Close() error {
 	t.remove(b)
 	t.Unlock()
 	q.close()
+	<-b.done
 	b.sockets.Store(nil)
 	return b.underlay.release()
+}
+
+// receiveNow is true where nothing waits for the device and its work is done here,
+// by the reader of the socket. It then has taken the reference to the buffer.
+func (b *share) receiveNow(r run) bool {
+	q := b.inbox.Load()
+	if q == nil || r.count() > directMax || !q.begin() {
+		return false
+	}
+	defer q.end()
+	r.receive(q.direct)
+	q.direct.Flush()
+	return true
 }
 
 func (b *share) put(r run, isHandshake bool) bool {

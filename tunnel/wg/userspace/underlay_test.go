@@ -64,7 +64,7 @@ func newPeerOn(t *testing.T, u *Underlay, number byte, around func(*share) conn.
 	} else {
 		s := u.newShare()
 		p.ours = device.NewDevice(p.tun.TUN(), around(s), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
-		p.device = p.ours
+		p.device, s.device = p.ours, p.ours
 		s.setKey(p.public)
 	}
 	p.set("private_key=" + hex.EncodeToString(p.key[:]) + "\nlisten_port=0\n")
@@ -433,58 +433,6 @@ func TestMarkIsOne(t *testing.T) {
 	must(t, u.sockets.Load().v6.use(func(fd int) { mark, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK) }))
 	if err != nil || mark != 7 {
 		t.Errorf("mark %d, %v", mark, err)
-	}
-}
-
-func TestInboxIsBounded(t *testing.T) {
-	q := newInbox()
-	put := func(size, count int, isHandshake bool) bool {
-		b := lend(largeBuffers)
-		if size*count <= smallMax {
-			b.release()
-			b = lend(smallBuffers)
-		}
-		return q.put(run{buffer: b, data: b.data[:size*count], size: size, from: &endpoint{}}, isHandshake)
-	}
-	for i := range inboxPackets / 4 {
-		if !put(100, 1, true) {
-			t.Fatalf("only %d handshakes fit", i)
-		}
-	}
-	if put(100, 1, true) {
-		t.Error("handshakes may take more than a quarter")
-	}
-	large := 0
-	for put(1452, 10, false) {
-		large++
-	}
-	if large != inboxLarge {
-		t.Errorf("%d large ones fit, want %d", large, inboxLarge)
-	}
-	bufs, sizes, from := make([][]byte, batchSize), make([]int, batchSize), make([]conn.Endpoint, batchSize)
-	for i := range bufs {
-		bufs[i] = make([]byte, datagramMax)
-	}
-	total := 0
-	for total < inboxPackets/4+10*inboxLarge {
-		n, err := q.receive(bufs, sizes, from)
-		must(t, err)
-		for i := range n {
-			if want := 100; sizes[i] != want && sizes[i] != 1452 || from[i] == nil {
-				t.Fatalf("datagram %d has %d octets, from %v", total+i, sizes[i], from[i])
-			}
-		}
-		total += n
-	}
-	if !put(1452, 10, false) {
-		t.Error("nothing fits after all was taken")
-	}
-	q.close()
-	if _, err := q.receive(bufs, sizes, from); err != net.ErrClosed {
-		t.Errorf("after close: %v", err)
-	}
-	if put(100, 1, false) {
-		t.Error("a closed one takes datagrams")
 	}
 }
 

@@ -14,50 +14,10 @@ import (
 	"sync"
 )
 
-// An outboundQueue is a channel of QueueOutboundElements awaiting encryption.
-// An outboundQueue is ref-counted using its wg field.
-// An outboundQueue created with newOutboundQueue has one reference.
-// Every additional writer must call wg.Add(1).
-// Every completed writer must call wg.Done().
-// When no further writers will be added,
-// call wg.Done to remove the initial reference.
-// When the refcount hits 0, the queue's channel is closed.
-type outboundQueue struct {
-	c  chan *QueueOutboundElementsContainer
-	wg sync.WaitGroup
-}
-
-func newOutboundQueue() *outboundQueue {
-	q := &outboundQueue{
-		c: make(chan *QueueOutboundElementsContainer, QueueOutboundSize),
-	}
-	q.wg.Add(1)
-	go func() {
-		q.wg.Wait()
-		close(q.c)
-	}()
-	return q
-}
-
-// A inboundQueue is similar to an outboundQueue; see those docs.
-type inboundQueue struct {
-	c  chan *QueueInboundElementsContainer
-	wg sync.WaitGroup
-}
-
-func newInboundQueue() *inboundQueue {
-	q := &inboundQueue{
-		c: make(chan *QueueInboundElementsContainer, QueueInboundSize),
-	}
-	q.wg.Add(1)
-	go func() {
-		q.wg.Wait()
-		close(q.c)
-	}()
-	return q
-}
-
-// A handshakeQueue is similar to an outboundQueue; see those docs.
+// A handshakeQueue is a channel of QueueHandshakeElements.
+// It is ref-counted using its wg field: every additional writer must call
+// wg.Add(1), and wg.Done() when it has completed. newHandshakeQueue gives one
+// reference. When the refcount hits 0, the queue's channel is closed.
 type handshakeQueue struct {
 	c  chan QueueHandshakeElement
 	wg sync.WaitGroup
@@ -73,38 +33,6 @@ func newHandshakeQueue() *handshakeQueue {
 		close(q.c)
 	}()
 	return q
-}
-
-type autodrainingInboundQueue struct {
-	c chan *QueueInboundElementsContainer
-}
-
-// newAutodrainingInboundQueue returns a channel that will be drained when it gets GC'd.
-// It is useful in cases in which is it hard to manage the lifetime of the channel.
-// The returned channel must not be closed. Senders should signal shutdown using
-// some other means, such as sending a sentinel nil values.
-func newAutodrainingInboundQueue(device *Device) *autodrainingInboundQueue {
-	q := &autodrainingInboundQueue{
-		c: make(chan *QueueInboundElementsContainer, QueueInboundSize),
-	}
-	runtime.SetFinalizer(q, device.flushInboundQueue)
-	return q
-}
-
-func (device *Device) flushInboundQueue(q *autodrainingInboundQueue) {
-	for {
-		select {
-		case elemsContainer := <-q.c:
-			elemsContainer.Lock()
-			for _, elem := range elemsContainer.elems {
-				device.PutMessageBuffer(elem.buffer)
-				device.PutInboundElement(elem)
-			}
-			device.PutInboundElementsContainer(elemsContainer)
-		default:
-			return
-		}
-	}
 }
 
 type autodrainingOutboundQueue struct {
@@ -128,7 +56,6 @@ func (device *Device) flushOutboundQueue(q *autodrainingOutboundQueue) {
 	for {
 		select {
 		case elemsContainer := <-q.c:
-			elemsContainer.Lock()
 			for _, elem := range elemsContainer.elems {
 				device.PutMessageBuffer(elem.buffer)
 				device.PutOutboundElement(elem)

@@ -54,8 +54,9 @@ type Peer struct {
 	queue struct {
 		staged   chan *QueueOutboundElementsContainer // staged packets before a handshake is available
 		outbound *autodrainingOutboundQueue           // sequential ordering of udp transmission
-		inbound  *autodrainingInboundQueue            // sequential ordering of tun writing
 	}
+
+	direct direct // see direct.go
 
 	relayed relayed // see relay.go
 
@@ -87,7 +88,6 @@ func (device *Device) NewPeer(pk NoisePublicKey) (*Peer, error) {
 	peer.cookieGenerator.Init(pk)
 	peer.device = device
 	peer.queue.outbound = newAutodrainingOutboundQueue(device)
-	peer.queue.inbound = newAutodrainingInboundQueue(device)
 	peer.queue.staged = make(chan *QueueOutboundElementsContainer, QueueStagedSize)
 
 	// map public key
@@ -120,7 +120,11 @@ func (device *Device) NewPeer(pk NoisePublicKey) (*Peer, error) {
 }
 
 func (peer *Peer) SendBuffers(buffers [][]byte) error {
-	peer.device.net.RLock()
+	// The one who sends may be the one who receives, for whom those who close
+	// the bind wait.
+	if !peer.device.net.TryRLock() {
+		return errBindChanges
+	}
 	defer peer.device.net.RUnlock()
 
 	if peer.device.isClosed() {
@@ -195,25 +199,21 @@ func (peer *Peer) Start() {
 
 	// reset routine state
 	peer.stopping.Wait()
-	peer.stopping.Add(2)
+	peer.stopping.Add(1)
 
 	peer.handshake.mutex.Lock()
 	peer.handshake.lastSentHandshake = time.Now().Add(-(RekeyTimeout + time.Second))
 	peer.handshake.mutex.Unlock()
 
-	peer.device.queue.encryption.wg.Add(1) // keep encryption queue open for our writes
-
 	peer.timersStart()
 
-	device.flushInboundQueue(peer.queue.inbound)
-	device.flushOutboundQueue(peer.queue.outbound)
+	peer.flushQueued() // see direct.go
 	peer.dropRelayed()
 
 	// Use the device batch size, not the bind batch size, as the device size is
 	// the size of the batch pools.
 	batchSize := peer.device.BatchSize()
 	go peer.RoutineSequentialSender(batchSize)
-	go peer.RoutineSequentialReceiver(batchSize)
 
 	peer.isRunning.Store(true)
 }
@@ -274,11 +274,10 @@ func (peer *Peer) Stop() {
 	peer.device.log.Verbosef("%v - Stopping", peer)
 
 	peer.timersStop()
-	// Signal that RoutineSequentialSender and RoutineSequentialReceiver should exit.
-	peer.queue.inbound.c <- nil
+	// Signal that RoutineSequentialSender should exit.
 	peer.queue.outbound.c <- nil
 	peer.stopping.Wait()
-	peer.device.queue.encryption.wg.Done() // no more writes to encryption queue from us
+	peer.direct.end()
 
 	peer.ZeroAndFlushAll()
 }

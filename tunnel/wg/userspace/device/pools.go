@@ -69,9 +69,7 @@ var sharedPools = &pools{
 }
 
 func (device *Device) GetInboundElementsContainer() *QueueInboundElementsContainer {
-	c := device.pool.inboundElementsContainer.Get().(*QueueInboundElementsContainer)
-	c.Mutex = sync.Mutex{}
-	return c
+	return device.pool.inboundElementsContainer.Get().(*QueueInboundElementsContainer)
 }
 
 func (device *Device) PutInboundElementsContainer(c *QueueInboundElementsContainer) {
@@ -83,9 +81,7 @@ func (device *Device) PutInboundElementsContainer(c *QueueInboundElementsContain
 }
 
 func (device *Device) GetOutboundElementsContainer() *QueueOutboundElementsContainer {
-	c := device.pool.outboundElementsContainer.Get().(*QueueOutboundElementsContainer)
-	c.Mutex = sync.Mutex{}
-	return c
+	return device.pool.outboundElementsContainer.Get().(*QueueOutboundElementsContainer)
 }
 
 func (device *Device) PutOutboundElementsContainer(c *QueueOutboundElementsContainer) {
