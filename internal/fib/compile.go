@@ -13,7 +13,11 @@ import (
 func (f *FIB) Compile() (t *Table, add []Entry, remove []Key) {
 	next := &Table{targets: f.table.targets, sources: f.table.sources, size: f.table.size}
 	c := compilation{fib: f, next: next}
-	for dst := range f.affected() {
+	affected := f.affected()
+	if len(affected) > copyAt {
+		next.targets, c.isOwn = next.targets.Clone(), true
+	}
+	for dst := range affected {
 		c.compile(dst)
 	}
 	for src := range f.dirty.sources {
@@ -26,6 +30,10 @@ func (f *FIB) Compile() (t *Table, add []Entry, remove []Key) {
 	f.table = next
 	return next, c.add, c.remove
 }
+
+// copyAt is where one copy of the whole is cheaper than one of a path for each
+// change.
+const copyAt = 64
 
 // affected are the destinations whose decisions may have changed.
 func (f *FIB) affected() map[netip.Prefix]struct{} {
@@ -53,6 +61,7 @@ func (f *FIB) affected() map[netip.Prefix]struct{} {
 type compilation struct {
 	fib    *FIB
 	next   *Table
+	isOwn  bool // nobody else has next.targets yet
 	add    []Entry
 	remove []Key
 }
@@ -61,19 +70,30 @@ func (c *compilation) compile(dst netip.Prefix) {
 	old, _ := c.next.targets.Get(dst)
 	if _, ok := c.fib.nodes.Get(dst); !ok {
 		if old != nil {
-			c.next.targets = c.next.targets.DeletePersist(dst)
 			c.note(dst, old, nil)
+			if c.isOwn {
+				c.next.targets.Delete(dst)
+				return
+			}
+			c.next.targets = c.next.targets.DeletePersist(dst)
 		}
 		return
 	}
 	now := c.fib.target(dst)
-	if c.note(dst, old, now) {
+	switch {
+	case !c.note(dst, old, now):
+	case c.isOwn:
+		c.next.targets.Insert(dst, now)
+	default:
 		c.next.targets = c.next.targets.InsertPersist(dst, now)
 	}
 }
 
 // note compares what a destination had and has.
 func (c *compilation) note(dst netip.Prefix, old, now *target) (changed bool) {
+	if old != nil && now != nil && old.bySource == nil && now.bySource == nil && old.any == now.any {
+		return false
+	}
 	had := map[Key]Decision{}
 	if old != nil {
 		for e := range old.entries(dst) {

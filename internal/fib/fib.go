@@ -44,7 +44,7 @@ type dirt struct {
 
 // New makes an empty one: everything passes.
 func New() *FIB {
-	f := &FIB{table: &Table{targets: &bart.Table[*target]{}, sources: &bart.Lite{}}}
+	f := &FIB{table: &Table{targets: &bart.Fast[*target]{}, sources: &bart.Lite{}}}
 	f.clear()
 	return f
 }

@@ -51,7 +51,8 @@ type Entry struct {
 
 // Table is a compiled state. It never changes.
 type Table struct {
-	targets *bart.Table[*target]
+	// Fast: a third of the time of bart.Table, at some kilobytes a node of the trie.
+	targets *bart.Fast[*target]
 	sources *bart.Lite // those of IPv4 that are the stack's
 	size    int
 }
