@@ -329,33 +329,6 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	}
 }
 
-func BenchmarkLookup(b *testing.B) {
-	for _, n := range []struct {
-		name   string
-		routes int
-	}{{"10", 10}, {"10000", 10000}} {
-		table, all := big(n.routes)
-		b.Run(n.name, func(b *testing.B) {
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				if table.Lookup(all[0], all[i%len(all)]).Action != Forward {
-					b.Fatal("passes")
-				}
-				i += 7
-			}
-		})
-		b.Run(n.name+"/default", func(b *testing.B) {
-			out := addr("2001:4860::8888")
-			for b.Loop() {
-				if table.Lookup(all[0], out).Action != Forward {
-					b.Fatal("passes")
-				}
-			}
-		})
-	}
-}
-
 func BenchmarkCompile(b *testing.B) {
 	table, _ := big(10000)
 	f := New()
