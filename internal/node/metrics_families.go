@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"re6st/babel"
+	"re6st/ebpf"
 	"re6st/internal/status"
 )
 
@@ -67,6 +68,11 @@ var (
 	edgeDropped     = counter("edge_dropped_packets_total", "Packets that had no business in the mesh, or on the underlay, by why.", "reason")
 	underlayDropped = counter("underlay_dropped_datagrams_total", "Datagrams that reached no tunnel of the userspace WireGuard, by why.", "reason")
 
+	shortcutOn      = gauge("shortcut_on", "Whether packets in transit take the way past the IP stack.")
+	shortcutPackets = counter("shortcut_packets_total", "Packets that the shortcut looked at: forwarded, or why they were left to the IP stack.", "result")
+	shortcutEntries = gauge("shortcut_entries", "Routes that the shortcut knows.")
+	shortcutLost    = gauge("shortcut_entries_lost", "Routes for which the shortcut has no room.")
+
 	relayedPackets = counter("relayed_packets_total", "Packets that went from tunnel to tunnel inside the process.")
 	relayedBytes   = counter("relayed_bytes_total", "Bytes of packets that went from tunnel to tunnel inside the process.")
 	relayedRefused = counter("relayed_refused_packets_total", "Packets for which there was no room on the way inside the process.")
@@ -87,7 +93,7 @@ var families = []*family{
 	trafficBytes, trafficPackets, destinationBytes, destinationPackets, destinationsKnown,
 	routes, routesRefused, certificates,
 	babelPackets, babelBytes, babelUpdates, babelMalformed, babelResent, babelDropped,
-	edgeDropped, underlayDropped, relayedPackets, relayedBytes, relayedRefused, gatewayOpen, gatewayUpstream, gatewayDropped, nat64Mappings, nat64Packets,
+	edgeDropped, underlayDropped, shortcutOn, shortcutPackets, shortcutEntries, shortcutLost, relayedPackets, relayedBytes, relayedRefused, gatewayOpen, gatewayUpstream, gatewayDropped, nat64Mappings, nat64Packets,
 	npt66Packets, npt66Bytes, npt66Dropped,
 }
 
@@ -98,7 +104,8 @@ type measurement struct {
 	tunnels  []status.Tunnel
 	traffic  status.Traffic
 	babel    []babelLink
-	underlay map[string]uint64 // datagrams that were dropped, by why
+	underlay map[string]uint64   // datagrams that were dropped, by why
+	shortcut *ebpf.ShortcutStats // nil: none
 }
 
 // babelLink is Babel on one tunnel.
@@ -281,6 +288,14 @@ func (m *measurement) putDrops(put putter) {
 	for reason, n := range m.underlay {
 		put(underlayDropped, float64(n), reason)
 	}
+	if s := m.shortcut; s != nil {
+		put(shortcutOn, one(s.On))
+		put(shortcutEntries, float64(s.Entries))
+		put(shortcutLost, float64(s.Lost))
+		for result, n := range s.Packets {
+			put(shortcutPackets, float64(n), result)
+		}
+	}
 	if r := m.node.Relayed; r != nil {
 		put(relayedPackets, float64(r.Packets))
 		put(relayedBytes, float64(r.Bytes))
@@ -343,6 +358,11 @@ func (d *daemon) measure() (m measurement, err error) {
 	}
 	if x, ok := d.backend.(interface{ Dropped() map[string]uint64 }); ok {
 		m.underlay = x.Dropped()
+	}
+	if p := d.counting.programs; p != nil {
+		if s, err := p.Stats(); err == nil {
+			m.shortcut = &s
+		}
 	}
 	return m, nil
 }

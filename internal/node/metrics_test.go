@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"re6st/babel"
+	"re6st/ebpf"
 	"re6st/internal/status"
 	"re6st/internal/traffic"
 )
@@ -50,6 +51,7 @@ func busyNode() measurement {
 		},
 		babel:    []babelLink{{iface: "re6st-01234567", state: babel.InterfaceState{PacketsIn: 7}, dropped: babel.Dropped{Filtered: 2}}, {iface: "gone"}},
 		underlay: map[string]uint64{"unknown": 1},
+		shortcut: &ebpf.ShortcutStats{On: true, Packets: map[string]uint64{"forwarded": 3}},
 	}
 }
 

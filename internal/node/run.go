@@ -67,6 +67,7 @@ type daemon struct {
 	forwarding atomic.Pointer[fib.Table]
 
 	flows       flowMeter
+	counting    counting
 	metrics     net.Listener // nil: none
 	translation translation
 	transit     transit
@@ -132,7 +133,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openMetrics, d.openGateway, d.openLANs, d.openKernel, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openMetrics, d.openGateway, d.openLANs, d.openKernel, d.openCounting, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err

@@ -124,6 +124,9 @@ func (d *daemon) lookAtTraffic(now time.Time) {
 	}
 	d.addRelayed(packets)
 	d.routing.observe(now, packets)
+	if err := d.counting.follow(d.routing.indexes(), d.speaker.Destinations()); err != nil {
+		d.log.Debug("looking at the traffic", "err", err)
+	}
 	s := traffic.Sample{Links: linksOf(d.routing.indexes(), counters)}
 	s.Flows, s.Unknown = d.flows.read()
 	d.demand(d.flows.observe(now, s))

@@ -71,13 +71,18 @@ func TestFlowSources(t *testing.T) {
 func TestShortcutFlows(t *testing.T) {
 	to := netip.MustParsePrefix("2001:db8:42:1::/64")
 	got := shortcutFlows([]ebpf.Flow{
-		{To: to, Into: 7, Packets: 1, Bytes: 100}, {To: to, Into: 7, Transit: true, Packets: 2, Bytes: 200},
-		{Into: 7, Packets: 3, Bytes: 300}, {Into: 7, Transit: true, Packets: 4, Bytes: 400}, {Packets: 5, Bytes: 500},
+		{To: to, Into: 7, Packets: 1, Bytes: 100},
+		{To: to, Into: 7, Transit: true, Packets: 2, Bytes: 200},
+		{Into: 7, Packets: 3, Bytes: 300},
+		{Into: 7, Transit: true, Packets: 4, Bytes: 400},
+		{Packets: 5, Bytes: 500},
 	})
 	count := func(n uint64) traffic.Count { return traffic.Count{Packets: n, Bytes: 100 * n} }
 	want := []traffic.Flow{
-		{To: to, Into: 7, Count: count(1)}, {To: to, Into: 7, Transit: true, Count: count(2)},
-		{Into: 7, Transit: true, Count: count(4)}, {Count: count(5)},
+		{To: to, Into: 7, Count: count(1)},
+		{To: to, Into: 7, Transit: true, Count: count(2)},
+		{Into: 7, Transit: true, Count: count(4)},
+		{Count: count(5)},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
