@@ -278,3 +278,63 @@ func TestT15_IncomingQuotaOnDemand(t *testing.T) {
 		t.Errorf("room for %d", room)
 	}
 }
+
+// relayed is how many relays carry what each node sends to the one given.
+func (w *world) relayed(to []int) int {
+	relays := 0
+	for i, n := range w.nodes {
+		goal := w.nodes[to[i]].self.ID()
+		for ; n.self.ID() != goal; relays++ {
+			n = w.byID[n.m.routes[goal].Via]
+		}
+		relays-- // the goal itself
+	}
+	return relays
+}
+
+// What it is for: each of 30 nodes sends much to another one, and relays carry
+// hardly any of it. When the traffic has ended the mesh is as before.
+func TestDemandSparesRelays(t *testing.T) {
+	w := newWorld(t, 22, 30)
+	p := DefaultParameters()
+	p.Tunnels = 3
+	w.bootAll(p)
+	w.run(15 * time.Minute)
+	onDemand := func() (all int) {
+		for _, n := range w.nodes {
+			for _, x := range n.m.tunnels {
+				if x.reason == control.Demand && x.direction == Out {
+					all++
+				}
+			}
+		}
+		return all
+	}
+	to := make([]int, len(w.nodes))
+	for i := range to {
+		to[i] = (i + 7) % len(to)
+	}
+	before := w.relayed(to)
+	send := func(rate float64) {
+		for i, n := range w.nodes {
+			n.m.SetDemand(w.now, []Demand{{Peer: w.nodes[to[i]].self.ID(), BytesPerSecond: rate}})
+			n.pump()
+		}
+	}
+	for range 60 {
+		send(1e6)
+		w.run(time.Second)
+	}
+	after, held := w.relayed(to), onDemand()
+	t.Logf("relays of 30 streams: %d before, %d with %d tunnels on demand", before, after, held)
+	if before < 10 || after > before/5 || held > before {
+		t.Errorf("%d relays, %d before, %d tunnels on demand", after, before, held)
+	}
+	w.check()
+	send(0)
+	w.run(2 * time.Minute)
+	if n := onDemand(); n > 0 {
+		t.Errorf("%d tunnels on demand are left", n)
+	}
+	w.check()
+}
