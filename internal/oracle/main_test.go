@@ -16,3 +16,11 @@ func count(reduced, full int) int {
 	}
 	return reduced
 }
+
+// inLane is a number for the kernel lane, whose machine is slow, unless it has time.
+func inLane(elsewhere, there int) int {
+	if os.Getenv("RE6ST_LANE") != "" && os.Getenv("RE6ST_SOAK") == "" {
+		return there
+	}
+	return elsewhere
+}

@@ -118,7 +118,9 @@ type draft struct {
 	payload  int // bytes behind the transport header
 	total    int // if not 0: length of the whole packet, by which the payload is chosen
 	checksum checksumKind
-	inner    bool // an ICMP error about a packet of these ends
+	flags    uint8 // of TCP, beside ACK
+	message  uint8 // of ICMP, where it is no error; 0: an echo request
+	inner    bool  // an ICMP error about a packet of these ends
 	offload  Offload
 	want     wantedOffload
 	spoil    []func([]byte) []byte

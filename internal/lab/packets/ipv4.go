@@ -60,7 +60,7 @@ func spread(bits int, all []Address) []Address {
 var twists4 = []func(*draft){
 	func(d *draft) { d.odd(odd4, &d.src, "source") },
 	func(d *draft) { d.odd(odd4, &d.dst, "destination") },
-	hopLimit, hopLimit, length, length, class, protocol4, protocol4, checksums, spoil, spoil4, spoil4, options4, options4, offload, offload,
+	hopLimit, hopLimit, connecting, connecting, message, length, length, class, protocol4, protocol4, checksums, spoil, spoil4, spoil4, options4, options4, offload, offload,
 	func(d *draft) {
 		d.df = !d.df
 		d.note("DF %t", d.df)

@@ -135,7 +135,7 @@ var odd6 = addresses(
 var twists6 = []func(*draft){
 	func(d *draft) { d.odd(odd6, &d.src, "source") },
 	func(d *draft) { d.odd(odd6, &d.dst, "destination") },
-	hopLimit, hopLimit, length, length, class, protocol6, protocol6, checksums, spoil, spoil6, spoil6, offload, offload,
+	hopLimit, hopLimit, connecting, connecting, message, length, length, class, protocol6, protocol6, checksums, spoil, spoil6, spoil6, offload, offload,
 	func(d *draft) {
 		d.flow = d.rand.Uint32N(1 << 20)
 		d.note("flow label %#x", d.flow)

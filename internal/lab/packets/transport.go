@@ -39,7 +39,7 @@ func (d *draft) transport(room int) []byte {
 		binary.BigEndian.PutUint16(head, 4000+uint16(d.count%7))
 		binary.BigEndian.PutUint16(head[2:], 33434)
 		binary.BigEndian.PutUint32(head[4:], uint32(d.count)<<8)
-		head[12], head[13] = 5<<4, 0x10 // ACK
+		head[12], head[13] = 5<<4, d.flags|0x10 // ACK
 		binary.BigEndian.PutUint16(head[14:], 1000)
 	case icmp4, icmp6:
 		head, sum = d.icmp(), 2
@@ -110,6 +110,9 @@ func (d *draft) icmp() []byte {
 		b[0] = 8
 		if is6 {
 			b[0] = 128
+		}
+		if d.message != 0 {
+			b[0] = d.message
 		}
 		binary.BigEndian.PutUint16(b[4:], 77)
 		binary.BigEndian.PutUint16(b[6:], uint16(d.count))

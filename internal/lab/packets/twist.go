@@ -99,3 +99,23 @@ func offload(d *draft) {
 	d.payload = min(d.payload, 65535-header6-20)
 	d.note("to be cut into %d", d.want.segment)
 }
+
+// connecting is TCP that begins, ends, or is nonsense.
+func connecting(d *draft) {
+	d.protocol, d.inner = tcp, false
+	d.flags = pick(d, []uint8{0x02, 0x02, 0x12, 0x01, 0x04, 0x08, 0xc2, 0xff})
+	d.note("TCP flags %#x", d.flags)
+}
+
+// message is an ICMP message that is no error: some of those that routers use
+// among themselves must never be forwarded, others must.
+func message(d *draft) {
+	d.protocol, d.inner = icmp4, false
+	d.message = pick(d, []uint8{0, 5, 9, 10, 13, 17, 42, 255})
+	if d.dst.Is6() {
+		d.protocol = icmp6
+		d.message = pick(d, []uint8{5, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 143, 151, 160, 200, 255})
+		d.hop = pick(d, []uint8{64, 255})
+	}
+	d.note("message %d", d.message)
+}
