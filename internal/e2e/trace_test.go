@@ -55,6 +55,8 @@ func TestA11_TraceAlongALineOfFourHops(t *testing.T) {
 		Talk:    func(i, j int) bool { return i-j == 1 || j-i == 1 },
 		Weather: func(int) lab.Weather { return lab.Weather{Delay: 10 * time.Millisecond} },
 	})
+	// A hop that has its control API elsewhere can be asked, too.
+	m.Nodes[2].Flags = append(m.Nodes[2].Flags, "--port", "7326")
 	m.Start()
 	m.AllPairs(60 * time.Second)
 	first, last := m.Nodes[0], m.Nodes[hops]

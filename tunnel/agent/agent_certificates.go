@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"re6st/addressing"
 	"re6st/internal/identity"
+	"re6st/tunnel"
 	"re6st/tunnel/control"
 )
 
@@ -113,12 +115,44 @@ func (s api) Certificates(_ context.Context, _ identity.Node, ids []addressing.R
 func (a *Agent) NextHopAt(ctx context.Context, node netip.Prefix, to, from netip.Addr) (control.NextHop, error) {
 	ctx, cancel := context.WithTimeout(ctx, nextHopTime)
 	defer cancel()
-	t := target{addr: netip.AddrPortFrom(addressing.NodeAddress(node), control.Port), overlay: true, want: expectation{prefix: node}}
-	n, err := a.transport.NextHop(ctx, t, to, from)
+	address := addressing.NodeAddress(node)
+	ports, err := ask(ctx, a.box, func(time.Time) []uint16 { return controlPorts(a.manager.Peers(), node) })
 	if err != nil {
-		return control.NextHop{}, fmt.Errorf("asking %v for the next hop: %w", t.addr.Addr(), err)
+		return control.NextHop{}, err
 	}
-	return n, nil
+	for _, port := range ports {
+		t := target{addr: netip.AddrPortFrom(address, port), overlay: true, want: expectation{prefix: node}}
+		var n control.NextHop
+		if n, err = a.transport.NextHop(ctx, t, to, from); err == nil {
+			return n, nil
+		}
+		if _, isAnswer := errors.AsType[*control.Refusal](err); isAnswer {
+			break
+		}
+	}
+	return control.NextHop{}, fmt.Errorf("asking %v for the next hop: %w", address, err)
+}
+
+// controlPortsMax bounds how often one node is asked.
+const controlPortsMax = 3
+
+// controlPorts are where a node may have its control API in the mesh: the ports
+// that it has on the underlay, as far as they are known, and the usual one, first
+// if that is among them. (A translator on the way may show others than there are.)
+func controlPorts(known []tunnel.Peer, node netip.Prefix) []uint16 {
+	var ports []uint16
+	if i := slices.IndexFunc(known, func(p tunnel.Peer) bool { return p.Prefix == node }); i >= 0 {
+		for _, e := range known[i].Endpoints {
+			if !slices.Contains(ports, e.Port()) {
+				ports = append(ports, e.Port())
+			}
+		}
+	}
+	if i := slices.Index(ports, control.Port); i >= 0 {
+		ports[0], ports[i] = ports[i], ports[0]
+		return ports[:min(len(ports), controlPortsMax)]
+	}
+	return append(ports[:min(len(ports), controlPortsMax-1)], control.Port)
 }
 
 // NextHop answers GET /v1/next-hop.
