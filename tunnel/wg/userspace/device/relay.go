@@ -212,7 +212,7 @@ func (peer *Peer) trySendRelayed() bool {
 	r := &peer.relayed
 	n, err := 0, error(nil)
 	r.take()
-	if len(peer.queue.outbound.c) == 0 && !peer.isRekeyDue() {
+	if peer.direct.queued.Load() == 0 && !peer.isRekeyDue() {
 		n, err = peer.trySend(r.bufs)
 	}
 	return peer.sentRelayed(n, err, relayedQueued)
@@ -316,7 +316,7 @@ func (peer *Peer) dropRelayed() {
 	peer.refuse(left)
 }
 
-// seal does what RoutineEncryption does, where the packets are in the cache.
+// seal encrypts where the packets are in the cache.
 func (peer *Peer) seal(c *QueueOutboundElementsContainer) bool {
 	keypair := peer.usable()
 	if keypair == nil {
