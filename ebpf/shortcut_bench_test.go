@@ -293,10 +293,11 @@ func BenchmarkShortcut(b *testing.B) {
 	}
 }
 
-// attach puts the programs on the interfaces where packets come in, or takes them off.
+// attach puts the programs on the interfaces, or takes them off: what counts where
+// packets go out, too.
 func (f *forwarder) attach(wanted bool) {
 	f.Helper()
-	for _, p := range []Port{{Index: f.index["tun0"], Kind: fib.Raw}, {Index: f.near.Index, Kind: fib.Ethernet, Sources: []netip.Prefix{testNetwork}}} {
+	for _, p := range []Port{{Index: f.index["tun1"], Kind: fib.Raw}, {Index: f.index["tun0"], Kind: fib.Raw}, {Index: f.near.Index, Kind: fib.Ethernet, Sources: []netip.Prefix{testNetwork}}} {
 		if wanted {
 			must(f, f.shortcut.Attach(p))
 		} else {

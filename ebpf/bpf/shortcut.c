@@ -38,13 +38,6 @@ struct route {
 	__u32 counter;
 };
 
-struct {
-	MAP_INT(type, BPF_MAP_TYPE_HASH);
-	MAP_INT(max_entries, MAX_ROUTES);
-	MAP_TYPE(key, struct key);
-	MAP_TYPE(value, struct route);
-} routes SEC(".maps");
-
 /* What is attached. */
 struct interface {
 	__u32 kind;
@@ -142,38 +135,10 @@ static inline_always int leave(__u32 verdict)
 	return NEXT;
 }
 
-/* find gives the entry of the longest prefix. */
-static inline_always struct route *find(__u32 table, const struct address *a, __u32 list)
-{
-	const struct lengths *l = &prefix_lengths[((generation & 1) * LISTS + list) & (2 * LISTS - 1)];
-	struct key k;
-
-	k.table = table;
-	for (__u32 i = 0; i < MAX_LENGTHS; i++) {
-		if (i >= l->count)
-			break;
-		k.address.hi = a->hi & l->of[i].mask.hi;
-		k.address.lo = a->lo & l->of[i].mask.lo;
-		k.len = l->of[i].len;
-		struct route *r = bpf_map_lookup_elem(&routes, &k);
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
-static inline_always struct route *route_of(const struct packet *p)
-{
-	struct route *r = find(TABLE_DESTINATIONS, &p->dst, DESTINATIONS + p->family);
-
-	if (r && r->sources) {
-		struct route *special = find(r->sources, &p->src, SOURCES + p->family);
-
-		if (special)
-			return special;
-	}
-	return r;
-}
+#ifndef LOOKUP
+#define LOOKUP "lookup.h"
+#endif
+#include LOOKUP
 
 static inline_always void count(struct __sk_buff *skb, __u32 slot, __u32 len, __u32 headers, int carried)
 {
@@ -250,7 +215,7 @@ static inline_always int pass(struct __sk_buff *skb, __u32 offset, int lan)
 	if (p.family == IPV4 && find(TABLE_LOCALS, &p.src, LOCALS))
 		return leave(PASS);
 
-	struct route *r = route_of(&p);
+	struct route *r = route_of(skb, &p);
 	if (!r)
 		return leave(NO_ROUTE);
 	__u32 interface = r->interface;
@@ -340,7 +305,7 @@ int re6st_count(struct __sk_buff *skb)
 		return NEXT;
 	__u32 slot = i->counter, headers = 0;
 	if (addresses(skb, offset, &p)) {
-		r = route_of(&p);
+		r = route_of(skb, &p);
 		/* Another way than the entry's: by a rule of the host's, or a moment ago. */
 		if (r && r->interface == index)
 			slot = r->counter;
