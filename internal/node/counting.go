@@ -13,11 +13,17 @@ import (
 
 // counting is the programs that count by destination what leaves into the
 // tunnels. It is owned by watchTraffic, once it runs.
+//
+// They are those of the shortcut as well, and there is one instance of them: each
+// packet is counted once, by whichever program sends it on.
 type counting struct {
 	programs *ebpf.Shortcut // nil: this host cannot
 	why      error          // it cannot
-	on       map[int]bool   // the tunnels that have the programs
-	entries  map[fib.Key]fib.Entry
+	// isFed says that the kernel's own table is told to the programs: Babel's routes
+	// need not be. It is set before the tasks run.
+	isFed   bool
+	on      map[int]bool // the tunnels that have the programs
+	entries map[fib.Key]fib.Entry
 }
 
 // openCounting loads the programs. A host that does not take them works without.
@@ -47,7 +53,7 @@ func (c *counting) flows() ([]traffic.Flow, error) {
 
 // follow puts the programs on tunnels that are new, takes them from those that
 // are gone, and tells them the routes.
-func (c *counting) follow(tunnels []int, destinations []babel.Destination) error {
+func (c *counting) follow(tunnels []int, destinations func() []babel.Destination) error {
 	if c.programs == nil {
 		return nil
 	}
@@ -68,7 +74,10 @@ func (c *counting) follow(tunnels []int, destinations []babel.Destination) error
 			delete(c.on, index)
 		}
 	}
-	next := countedBy(destinations)
+	if c.isFed {
+		return errors.Join(failures...)
+	}
+	next := countedBy(destinations())
 	var add []fib.Entry
 	var remove []fib.Key
 	for k, e := range next {

@@ -124,7 +124,7 @@ func (d *daemon) lookAtTraffic(now time.Time) {
 	}
 	d.addRelayed(packets)
 	d.routing.observe(now, packets)
-	if err := d.counting.follow(d.routing.indexes(), d.speaker.Destinations()); err != nil {
+	if err := d.counting.follow(d.routing.indexes(), d.speaker.Destinations); err != nil {
 		d.log.Debug("looking at the traffic", "err", err)
 	}
 	s := traffic.Sample{Links: linksOf(d.routing.indexes(), counters)}
