@@ -40,7 +40,6 @@ func relayMain(args []string) error {
 	}
 	log := slog.New(slog.DiscardHandler)
 	u := userspace.NewUnderlay(log)
-	var tunnels []*userspace.Device
 	state := fib.Snapshot{Rules: []fib.Rule{{Lookup: true}}}
 	for _, t := range c.Tunnels {
 		d, err := open(u, t, log)
@@ -48,7 +47,6 @@ func relayMain(args []string) error {
 			return err
 		}
 		defer d.Close()
-		tunnels = append(tunnels, d)
 		state.Links = append(state.Links, fib.Link{Index: d.Index(), Kind: fib.Raw, Up: true, MTU: mtu})
 		state.Routes = append(state.Routes, fib.Route{RouteKey: fib.RouteKey{Dst: netip.MustParsePrefix(t.Route)}, Ordinary: true, Interface: d.Index()})
 	}

@@ -123,12 +123,11 @@ func (x *triple) offload(on bool) {
 
 // figures of one relay under one load, a number for each round.
 type figures struct {
-	Mbit    []float64 `json:"mbit"`
-	Share   []float64 `json:"r_over_ends"`
-	CPU     []float64 `json:"relay_cpu_s_per_gb"`
-	Packet  []float64 `json:"relay_cpu_us_per_packet"`
-	Memory  float64   `json:"relay_rss_mb"`
-	Relayed string    `json:"-"`
+	Mbit   []float64
+	Share  []float64 // R/(A+C)
+	CPU    []float64 // of the relay, s/GB
+	Packet []float64 // the same, µs
+	Memory float64   // of the relay, MB
 }
 
 type report map[string]map[string]*figures // by load, relay
