@@ -167,27 +167,51 @@ const (
 	jump    = 1.5
 	jumps   = 16
 	halving = 3
+	// restarts bounds how often a rate that was found bad may turn out good.
+	restarts = 2
 )
 
 // fastest looks for the greatest rate at which at most maxLoss is lost. A rate counts
-// as too much when it failed twice: a moment in which the machine did something else
-// says nothing.
+// as too much when it failed twice, and the least of those once more at the end: a
+// moment in which the machine did something else says nothing.
 func fastest(start float64, try func(rate int) (lost float64, err error)) (float64, error) {
-	again := func(rate float64) (float64, error) {
-		lost, err := try(int(rate))
-		if err == nil && lost > maxLoss {
-			var second float64
-			second, err = try(int(rate))
-			lost = min(lost, second)
+	good, bad, err := between(start, try)
+	for range restarts {
+		if err != nil || good == 0 || bad == 0 {
+			break
 		}
-		return lost, err
+		lost, failed := twice(bad, try)
+		if failed != nil || lost > maxLoss {
+			err = failed
+			break
+		}
+		good = bad
+		var further float64
+		further, bad, err = between(good*jump, try)
+		good = max(good, further)
 	}
-	good, bad := 0.0, 0.0
+	return good, err
+}
+
+// twice gives the better of two trains, if the first lost too much.
+func twice(rate float64, try func(rate int) (float64, error)) (float64, error) {
+	lost, err := try(int(rate))
+	if err == nil && lost > maxLoss {
+		var second float64
+		second, err = try(int(rate))
+		lost = min(lost, second)
+	}
+	return lost, err
+}
+
+// between gives the greatest rate that was found good and the least that was not; 0 for
+// none.
+func between(start float64, try func(rate int) (float64, error)) (good, bad float64, err error) {
 	rate := start
 	for range jumps {
-		lost, err := again(rate)
+		lost, err := twice(rate, try)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if lost <= maxLoss {
 			good = rate
@@ -205,9 +229,9 @@ func fastest(start float64, try func(rate int) (lost float64, err error)) (float
 			break
 		}
 		rate = (good + bad) / 2
-		lost, err := again(rate)
+		lost, err := twice(rate, try)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if lost <= maxLoss {
 			good = rate
@@ -215,5 +239,5 @@ func fastest(start float64, try func(rate int) (lost float64, err error)) (float
 			bad = rate
 		}
 	}
-	return good, nil
+	return good, bad, nil
 }
