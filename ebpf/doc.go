@@ -22,6 +22,17 @@
 // Addresses without a counterpart are dropped and counted; RFC 6296 would have an
 // ICMPv6 error for them (a SHOULD).
 //
+// A Shortcut sends packets in transit on past the IP stack: from a tunnel or a LAN
+// into a tunnel, by maps that hold what fib compiled. It only does what it can do
+// exactly as the stack would; all else goes on to the stack. And it counts what
+// goes into tunnels, whoever sends it.
+//
+//	tunnel, LAN ── [tunnel, lan: check, look up, lower the hop limit] ── tunnel
+//	                 └─ stack ── forwarding, filters ─────── [count] ── tunnel
+//
+// It decides nothing: routes are fib's, whether it may be on (an operator's
+// firewall is bypassed) is the caller's.
+//
 // Programs are attached by tcx (Linux 6.6 and later), where they end with our
 // process, or handed to a Clsact, which must find them again by their names after
 // we were killed. Nothing is pinned.

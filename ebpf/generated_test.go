@@ -37,7 +37,10 @@ func TestGenerated(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go generate: %v\n%s", err, out)
 	}
-	for _, name := range []string{"translate_bpfel.go", "translate_bpfel.o", "shortcut_bpfel.go", "shortcut_bpfel.o"} {
+	for _, name := range []string{
+		"translate_bpfel.go", "translate_bpfel.o", "shortcut_bpfel.go", "shortcut_bpfel.o",
+		"variant_trie_bpfel_test.go", "variant_trie_bpfel_test.o", "variant_kernel_bpfel_test.go", "variant_kernel_bpfel_test.o",
+	} {
 		committed, fresh := read(t, name), read(t, filepath.Join(made, name))
 		if !bytes.Equal(committed, fresh) {
 			t.Errorf("%s is not what bpf/ makes: run make generate", name)

@@ -367,3 +367,38 @@ func TestShortcutLengths(t *testing.T) {
 	b := packet(addr("2001:db8:42:1::1"), addr("2001:db8:42:2::1"), 132, make([]byte, 2000))
 	r.compare(t, "SCTP in segments", b, 1000, 0)
 }
+
+// FuzzShortcut compares on whatever the fuzzer thinks of.
+func FuzzShortcut(f *testing.F) {
+	r := newRelay(f, sizes{}, theWorld...)
+	g := packets.New(testPlan(), 15)
+	for range 60 {
+		f.Add(g.Next().Bytes, uint16(0))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, gso uint16) {
+		if !testable(b) {
+			return
+		}
+		gso %= 2000
+		headers := 0
+		if v := fib.Inspect(b, len(b)); gso > 0 && v == fib.Ordinary {
+			headers = headersOf(b)
+		}
+		r.compare(t, "fuzzed", b, int(gso), headers)
+	})
+}
+
+// headersOf is what each segment of a packet has before its payload; 0: not known.
+func headersOf(b []byte) int {
+	ip, protocol := 40, b[6]
+	if b[0]>>4 == 4 {
+		ip, protocol = 20, b[9]
+	}
+	switch {
+	case protocol == protoUDP:
+		return ip + 8
+	case protocol == protoTCP && len(b) > ip+12 && b[ip+12]>>4 > 0:
+		return ip + int(b[ip+12]>>4)*4
+	}
+	return 0
+}
