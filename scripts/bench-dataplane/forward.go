@@ -18,7 +18,7 @@ const forwardBenches = "^BenchmarkShortcut$"
 
 // forwarding runs them.
 func forwarding(t lab.TB, _ config, r *report) {
-	out, err := exec.Command("go", "test", "-run", "^$", "-bench", forwardBenches, "-benchtime", "1x", "./ebpf").CombinedOutput()
+	out, err := exec.Command("go", "test", "-run", "^$", "-bench", forwardBenches, "-benchtime", "1x", "re6st/ebpf").CombinedOutput()
 	if err != nil {
 		t.Fatalf("forwarding: %v\n%s", err, out)
 	}
