@@ -48,12 +48,13 @@ func (r *routes) update(add []fib.Entry, remove []fib.Key) error {
 	var failures []error
 	touched := map[netip.Prefix]struct{}{}
 	for _, e := range add {
-		if !e.Dst.IsValid() {
+		switch {
+		case !e.Dst.IsValid():
 			failures = append(failures, r.addLocal(e.Src))
-			continue
+		case !isNeverAsked(e.Dst):
+			r.want(e)
+			touched[e.Dst] = struct{}{}
 		}
-		r.want(e)
-		touched[e.Dst] = struct{}{}
 	}
 	for _, k := range remove {
 		if !k.Dst.IsValid() {
@@ -265,10 +266,21 @@ func (r *routes) permit(p *port, sources []netip.Prefix) error {
 	return nil
 }
 
-// addLocal: packets of IPv4 from there are the stack's. Where the program does not
-// send on packets from such addresses anyway, it need not know.
+// isNeverAsked: packets with any of these addresses do not get as far as a lookup
+// (packet.h, special6 and special4). The kernel's table of local addresses has many,
+// and each length of prefix costs every packet a lookup.
+func isNeverAsked(p netip.Prefix) bool {
+	if p.Addr().Is4() {
+		b := p.Addr().As4()
+		return p.Bits() >= 3 && b[0] >= 224 || p.Bits() >= 8 && (b[0] == 0 || b[0] == 127) || p.Bits() >= 16 && b[0] == 169 && b[1] == 254
+	}
+	b := p.Addr().As16()
+	return p.Bits() >= 8 && b[0] == 0xff || p.Bits() >= 10 && b[0] == 0xfe && b[1]&0xc0 == 0x80 || p.Bits() >= 80 && [10]byte(b[:10]) == [10]byte{}
+}
+
+// addLocal: packets of IPv4 from there are the stack's.
 func (r *routes) addLocal(src netip.Prefix) error {
-	if src.Addr().IsLoopback() || src.Addr().As4()[0] >= 224 {
+	if isNeverAsked(src) {
 		return nil
 	}
 	err := r.prefixes.put(place{listLocals, tableLocals, src}, written{})

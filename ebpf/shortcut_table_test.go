@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -437,4 +438,27 @@ func TestCountersAreReused(t *testing.T) {
 			t.Errorf("%v is still counted", id)
 		}
 	}
+}
+
+// What no packet asks for takes no place, and adds no length to look through.
+func TestNeverAsked(t *testing.T) {
+	for p, want := range map[string]bool{
+		"ff00::/8": true, "ff02::1/128": true, "fe80::/10": true, "fe80::1/128": true, "::1/128": true, "::/80": true, "127.0.0.0/8": true,
+		"127.0.0.1/32": true, "224.0.0.0/4": true, "255.255.255.255/32": true, "0.0.0.0/8": true, "169.254.0.0/16": true,
+		"::/0": false, "::/64": false, "fe00::/8": false, "fe80::/9": false, "fec0::/10": false, "0.0.0.0/0": false, "126.0.0.0/7": false,
+		"192.0.0.0/2": false, "169.0.0.0/8": false, "169.253.0.0/16": false, "2001:db8::/32": false, "::1:0:0:0/128": false,
+	} {
+		if got := isNeverAsked(prefix(p)); got != want {
+			t.Errorf("%s: %t", p, got)
+		}
+	}
+	r := newRelay(t, sizes{}, append(slices.Clone(theWorld), local("ff00::/8"), local("::1/128"), local("fe80::1/128"), local("127.0.0.0/8"))...)
+	for id, l := range r.s.routes.prefixes.known[r.s.routes.prefixes.current*lists:][:2] {
+		for _, o := range l.Of[:l.Count] {
+			if o.Len == 8 || o.Len == 96+8 {
+				t.Errorf("list %d has length %d", id, o.Len)
+			}
+		}
+	}
+	r.apply(t, fib.Snapshot{}) // and what was not put is not missed
 }
