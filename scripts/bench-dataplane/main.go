@@ -114,7 +114,8 @@ const (
 )
 
 func run(c config, chosen []string, out string) int {
-	dir, err := os.MkdirTemp("", "re6st-bench-")
+	// The lab removes what a process that was killed has left, by this name.
+	dir, err := os.MkdirTemp("", fmt.Sprintf("re6stlab-%d-bench-", os.Getpid()))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dataplane:", err)
 		return exitFailed
