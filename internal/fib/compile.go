@@ -253,24 +253,22 @@ func covers(p, inner netip.Prefix) bool {
 // route finds what the kernel finds: the longest destination, under it the longest
 // source; where none of its sources fits, the next shorter destination (RFC 9079,
 // section 3.1). Where there is a route from a source, one from anywhere to the very
-// same destination is not seen: that is Linux's own.
+// same destination is not seen, unless that is a default route: this is Linux' own.
 func (w way) route(src netip.Prefix) (netip.Prefix, Route, bool) {
 	for _, s := range w.steps {
 		best, isSpecific := -1, false
+		plain := slices.IndexFunc(s.routes, func(r Route) bool { return !r.Src.IsValid() })
 		for i, r := range s.routes {
-			switch {
-			case !r.Src.IsValid():
-				if !isSpecific && best < 0 {
-					best = i
-				}
-			case !isSpecific:
-				isSpecific, best = true, -1
-				fallthrough
-			default:
-				if covers(r.Src, src) && (best < 0 || r.Src.Bits() > s.routes[best].Src.Bits()) {
-					best = i
-				}
+			if !r.Src.IsValid() {
+				continue
 			}
+			isSpecific = true
+			if covers(r.Src, src) && (best < 0 || r.Src.Bits() > s.routes[best].Src.Bits()) {
+				best = i
+			}
+		}
+		if !isSpecific || (best < 0 && s.dst.Bits() == 0) {
+			best = plain
 		}
 		if best >= 0 {
 			r := s.routes[best]

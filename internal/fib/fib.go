@@ -28,9 +28,8 @@ type node struct {
 
 func (n *node) isEmpty() bool { return len(n.routes) == 0 && n.locals == 0 && n.rules == 0 }
 
-// isFinal: whatever shorter destinations have does not matter. Where Linux has
-// source-specific routes for a destination, those from anywhere are not seen, and
-// a source in none goes on to shorter destinations.
+// isFinal: whatever shorter destinations have does not matter. A source in none of
+// the routes from sources goes on to them.
 func (n *node) isFinal() bool {
 	return n.locals > 0 || (len(n.routes) > 0 && !slices.ContainsFunc(n.routes, func(r Route) bool { return r.Src.IsValid() || r.Throw }))
 }

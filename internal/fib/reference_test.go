@@ -65,6 +65,9 @@ func (m reference) table(src, dst netip.Addr) (best Route, ok bool) {
 		candidates := plain
 		if len(specific) > 0 {
 			candidates = slices.DeleteFunc(specific, func(r Route) bool { return !r.Src.Contains(src) })
+			if len(candidates) == 0 && bits == 0 {
+				candidates = plain
+			}
 		}
 		if len(candidates) == 0 {
 			continue

@@ -34,22 +34,20 @@ type eventSocket struct {
 	buffer []byte // owned by the one reader
 }
 
-// openEvents listens to what others do: routes that the socket of this port
-// changes are ours, and there may be 50,000 of them at once.
-func openEvents(own uint32) (*eventSocket, error) {
+// openEvents listens to some groups.
+func openEvents(wanted []uint) (*eventSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket for events: %w", err)
 	}
 	var groups uint32
-	for _, g := range eventGroups {
+	for _, g := range wanted {
 		groups |= 1 << (g - 1)
 	}
 	// Forcing needs privilege; a small buffer only means more full listings.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
 	}
-	ignoreOwnRoutes(fd, own)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("listening to netlink events: %w", err)
@@ -59,6 +57,16 @@ func openEvents(own uint32) (*eventSocket, error) {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+// openForeignEvents listens to what others do: routes that the socket of this port
+// changes are ours, and there may be 50,000 of them at once.
+func openForeignEvents(own uint32) (*eventSocket, error) {
+	s, err := openEvents(eventGroups)
+	if err == nil {
+		err = s.raw.Control(func(fd uintptr) { ignoreOwnRoutes(int(fd), own) })
+	}
+	return s, err
 }
 
 // ignoreOwnRoutes is a filter in the kernel, in front of the queue. Without it we

@@ -46,7 +46,7 @@ func Open() (*Host, error) {
 	if h.socket, err = openSocket(); err != nil {
 		return nil, err
 	}
-	if h.events, err = openEvents(h.socket.port); err != nil {
+	if h.events, err = openForeignEvents(h.socket.port); err != nil {
 		return nil, errors.Join(err, h.socket.close())
 	}
 	if h.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
