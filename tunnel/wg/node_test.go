@@ -208,6 +208,11 @@ type node struct {
 // newNode starts one, joined to the test's namespace by eth0.
 func newNode(t *testing.T, name string) *node {
 	t.Helper()
+	return newNodeOf(t, name, kind())
+}
+
+func newNodeOf(t *testing.T, name, kind string) *node {
+	t.Helper()
 	n := &node{t: t, name: name, cmd: exec.Command("/proc/self/exe")}
 	n.cmd.Env = append(os.Environ(), nodeName+"="+name)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -221,7 +226,7 @@ func newNode(t *testing.T, name string) *node {
 	must(t, n.cmd.Start())
 	t.Cleanup(n.kill)
 	n.run("ip link set lo up")
-	n.want(request{Op: "select", Kind: kind()})
+	n.want(request{Op: "select", Kind: kind})
 	return n
 }
 

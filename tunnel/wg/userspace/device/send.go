@@ -177,6 +177,10 @@ func (device *Device) SendHandshakeCookie(initiatingElem *QueueHandshakeElement)
 
 	packet := make([]byte, MessageCookieReplySize)
 	_ = reply.marshal(packet)
+	if !device.net.TryRLock() {
+		return errBindChanges
+	}
+	defer device.net.RUnlock()
 	// TODO: allocation could be avoided
 	device.net.bind.Send([][]byte{packet}, initiatingElem.endpoint)
 
