@@ -32,6 +32,7 @@ type eventSocket struct {
 	file   *os.File
 	raw    syscall.RawConn
 	buffer []byte // owned by the one reader
+	lost   bool   // events were, and the queue has not been empty since; the reader's
 }
 
 // openEvents listens to some groups.
@@ -99,6 +100,10 @@ func (s *eventSocket) waitUntil(t time.Time) error { return s.file.SetReadDeadli
 // collect waits for events and hands over all that are there. Its error is
 // unix.ENOBUFS where the kernel dropped some, os.ErrDeadlineExceeded where none
 // came in time.
+//
+// The kernel says that it drops events when it begins to, and not again before the
+// queue has been empty. So that is read to its end first: what is looked at after
+// ENOBUFS is not changed in silence.
 func (s *eventSocket) collect(f func(header, []byte) error) error {
 	var failed error
 	count := 0
@@ -108,8 +113,14 @@ func (s *eventSocket) collect(f func(header, []byte) error) error {
 			switch {
 			case err == unix.EINTR:
 				continue
+			case err == unix.EAGAIN && s.lost:
+				s.lost, failed = false, unix.ENOBUFS
+				return true
 			case err == unix.EAGAIN:
 				return count > 0
+			case err == unix.ENOBUFS:
+				s.lost = true
+				continue
 			case err != nil:
 				failed = err
 				return true
@@ -122,6 +133,9 @@ func (s *eventSocket) collect(f func(header, []byte) error) error {
 				failed = err
 				return true
 			}
+		}
+		if s.lost { // there is no end of them: and again when there is
+			failed = unix.ENOBUFS
 		}
 		return true
 	})

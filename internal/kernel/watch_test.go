@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -129,9 +130,14 @@ func TestF09_LostEvents(t *testing.T) {
 	must(t, h.events.raw.Control(func(fd uintptr) {
 		must(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
 	}))
-	ip(t, "-6 route flush table 326")
-	if err := h.events.collect(func(header, []byte) error { return nil }); err == nil || !strings.Contains(err.Error(), "no buffer space") {
-		t.Fatalf("after 2000 deletions: error %v, want ENOBUFS", err)
+	for n := range 3 { // it is said each time
+		ip(t, "-6 route flush table 326")
+		if err := h.events.collect(func(header, []byte) error { return nil }); !errors.Is(err, unix.ENOBUFS) {
+			t.Fatalf("after 2000 deletions, %d times: error %v, want ENOBUFS", n+1, err)
+		}
+		if n < 2 {
+			apply(t, h, changes...)
+		}
 	}
 	watch(t, h)
 	await(t, "2002 routes are back", 15*time.Second, func() bool { return len(routes(t, h)) == 2002 })
