@@ -356,9 +356,7 @@ func (d *daemon) measure() (m measurement, err error) {
 	for _, l := range links {
 		m.babel = append(m.babel, *l)
 	}
-	if x, ok := d.backend.(interface{ Dropped() map[string]uint64 }); ok {
-		m.underlay = x.Dropped()
-	}
+	m.underlay = d.underlayDropped()
 	if p := d.counting.programs; p != nil {
 		if s, err := p.Stats(); err == nil {
 			m.shortcut = &s

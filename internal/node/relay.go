@@ -46,3 +46,11 @@ func (d *daemon) viewRelayed() *status.Relayed {
 	_, sum := r.Relayed()
 	return &status.Relayed{Packets: sum.PacketsOut, Bytes: sum.BytesOut, Refused: sum.Refused}
 }
+
+// underlayDropped is nil where tunnels are the kernel's.
+func (d *daemon) underlayDropped() map[string]uint64 {
+	if x, ok := d.backend.(interface{ Dropped() map[string]uint64 }); ok {
+		return x.Dropped()
+	}
+	return nil
+}

@@ -70,6 +70,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 		n.Networks = append(n.Networks, p.String())
 	}
 	n.Gateway, n.Relayed, n.EdgeDropped = d.viewGateway(), d.viewRelayed(), d.edgeDropped()
+	n.UnderlayDropped = d.underlayDropped()
 	n.Announces, n.Announced = texts(d.installed.Origins()), texts(d.announced())
 	if self.IPv4.IsValid() {
 		n.IPv4, n.IPv4Address = self.IPv4.String(), address4(self).String()

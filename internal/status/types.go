@@ -32,7 +32,9 @@ type Node struct {
 	// EdgeDropped counts packets that this node kept out of the mesh, and of the
 	// underlay, by why; null: it cannot.
 	EdgeDropped map[string]uint64 `json:"edge_dropped"`
-	Health      []Health          `json:"health"`
+	// UnderlayDropped counts datagrams that reached no userspace tunnel, by why.
+	UnderlayDropped map[string]uint64 `json:"underlay_dropped,omitempty"`
+	Health          []Health          `json:"health"`
 }
 
 // Relayed is what went from tunnel to tunnel inside the process, since the start.
