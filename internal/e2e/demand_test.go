@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 
 	"re6st/internal/lab"
 )
+
+const metricsPort = 9326
 
 // lineOfFour is a line of four nodes, the ends of which could have a tunnel, and
 // have none: all are full. Node 2 opens to 1 and 3, then 0 to 1.
@@ -20,7 +23,7 @@ func lineOfFour(t *testing.T, refresh time.Duration) *lab.Mesh {
 		Talk: func(i, j int) bool { return i-j == 1 || j-i == 1 || i+j == 3 },
 	})
 	for i, n := range m.Nodes {
-		n.Flags = append(n.Flags, "--metrics", "127.0.0.1:9326", "--max-incoming", fmt.Sprint([]int{0, 2, 0, 1}[i]))
+		n.Flags = append(n.Flags, "--metrics", netip.AddrPortFrom(n.Address, metricsPort).String(), "--max-incoming", fmt.Sprint([]int{0, 2, 0, 1}[i]))
 	}
 	for _, step := range [][]int{{1, 3}, {2}, {0}} {
 		for _, i := range step {
@@ -146,7 +149,7 @@ func TestDemandMakesTwoRelaysOneHop(t *testing.T) {
 			}
 		}
 	}
-	metrics := m.Nodes[1].Host.Run("curl", "-sS", "--max-time", "10", "http://127.0.0.1:9326/metrics")
+	metrics := to.Host.Run("curl", "-sS", "-g", "--max-time", "10", fmt.Sprintf("http://[%v]:%d/metrics", m.Nodes[1].Address, metricsPort))
 	for _, want := range []string{
 		fmt.Sprintf(`re6st_node_info{backend=%q,name=%q`, lab.Backend(), m.Nodes[1].Name), `re6st_tunnel_rtt_seconds{peer="` + m.Nodes[2].Name,
 		`kind="carried",owner="` + to.Name + `"}`, "re6st_edge_dropped_packets_total", "go_goroutines", "process_resident_memory_bytes",

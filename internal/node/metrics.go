@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 )
 
 // Limits of the metrics' server: whoever reaches its port can ask.
@@ -28,12 +32,31 @@ func (d *daemon) openMetrics() (func(), error) {
 	if !d.options.Metrics.IsValid() {
 		return func() {}, nil
 	}
-	l, err := net.Listen("tcp", d.options.Metrics.String())
+	own := []netip.Addr{d.member.self.Address, address4(d.member.self)}
+	l, err := listenForScrapes(d.options.Metrics, slices.Contains(own, d.options.Metrics.Addr()))
 	if err != nil {
 		return nil, fail(Failed, "choose an address of this host and a port that is free with --metrics", "listening for metrics: %w", err)
 	}
 	d.metrics = l
 	return func() { _ = l.Close() }, nil
+}
+
+// listenForScrapes takes a port. The node's own address is not there yet: it may
+// be listened on all the same.
+func listenForScrapes(at netip.AddrPort, isOwn bool) (net.Listener, error) {
+	var c net.ListenConfig
+	if isOwn {
+		c.Control = func(_, _ string, raw syscall.RawConn) error {
+			var failed error
+			level, option := unix.IPPROTO_IP, unix.IP_FREEBIND
+			if at.Addr().Is6() {
+				level, option = unix.IPPROTO_IPV6, unix.IPV6_FREEBIND
+			}
+			err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
+			return errors.Join(err, failed)
+		}
+	}
+	return c.Listen(context.Background(), "tcp", at.String())
 }
 
 // serveMetrics answers Prometheus until ctx ends.

@@ -157,6 +157,23 @@ func TestMetricsServer(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// The node's own address may be named before it is there, another one not.
+func TestMetricsOnTheNodesOwnAddress(t *testing.T) {
+	for _, text := range []string{"[2001:db8:42:1::1]:0", "198.51.100.7:0"} {
+		at := netip.MustParseAddrPort(text)
+		if l, err := listenForScrapes(at, false); err == nil {
+			l.Close()
+			t.Errorf("%s is not an address of this host, and is listened on", text)
+		}
+		l, err := listenForScrapes(at, true)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		l.Close()
+	}
+}
+
 // T-26: whatever others do, the number of series is bounded.
 func TestT26_MetricsAreBounded(t *testing.T) {
 	var f flowMeter
