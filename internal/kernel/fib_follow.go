@@ -20,6 +20,7 @@ var fibGroups = []uint{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR,
 	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	unix.RTNLGRP_IPV4_NETCONF,
 }
 
 // fibResync is how often everything is read again although nothing was lost: a
@@ -55,8 +56,11 @@ type fibFollower struct {
 	routes map[fib.RouteKey]fibKnown
 	locals map[netip.Prefix]bool
 	up     map[int]bool
-	due    fibDue
-	events []fib.Event // collected since the last tell
+	raw    map[int]bool // tunnels
+	// filtered are the links on which reverse paths are looked at.
+	filtered reversePathFilters
+	due      fibDue
+	events   []fib.Event // collected since the last tell
 }
 
 // fibKnown is what is known of a route beyond its key.
@@ -138,9 +142,6 @@ func (f *fibFollower) settle() error {
 }
 
 func (f *fibFollower) snapshot() (s fib.Snapshot, err error) {
-	if s.Rules, err = f.rules(); err != nil {
-		return s, err
-	}
 	if s.Links, err = f.links(); err != nil {
 		return s, err
 	}
@@ -151,6 +152,9 @@ func (f *fibFollower) snapshot() (s fib.Snapshot, err error) {
 			return s, err
 		}
 		s.Routes = append(s.Routes, some...)
+	}
+	if s.Rules, err = f.rules(); err != nil {
+		return s, err
 	}
 	all, err := f.listLocals()
 	f.locals = all
@@ -243,14 +247,17 @@ func (f *fibFollower) links() (all []fib.Link, err error) {
 		all = append(all, l)
 		return err
 	})
-	f.up = map[int]bool{}
+	f.up, f.raw = map[int]bool{}, map[int]bool{}
 	for _, l := range all {
-		f.up[l.Index] = l.Up
+		f.up[l.Index], f.raw[l.Index] = l.Up, l.Kind == fib.Raw
 	}
 	return all, err
 }
 
 func (f *fibFollower) rules() (all []fib.Rule, err error) {
+	if f.filtered, err = f.host.reversePathFilters(); err != nil {
+		return nil, err
+	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		var some []fib.Rule
 		fixed := make([]byte, ruleHeaderLen)
@@ -270,7 +277,7 @@ func (f *fibFollower) rules() (all []fib.Rule, err error) {
 		}
 		all = append(all, some...)
 	}
-	return all, nil
+	return f.filtered.judge(all, f.routes, f.raw), nil
 }
 
 func (f *fibFollower) heed(h header, body []byte) error {
@@ -279,7 +286,7 @@ func (f *fibFollower) heed(h header, body []byte) error {
 		return f.heedLink(h.kind == unix.RTM_DELLINK, body)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return f.heedRoute(h, body)
-	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE, unix.RTM_NEWNETCONF:
 		f.due.rules = true
 	case unix.RTM_NEWADDR:
 		f.due.locals = true
@@ -302,6 +309,7 @@ func (f *fibFollower) heedLink(removed bool, body []byte) error {
 	} else {
 		f.events = append(f.events, fib.LinkChanged{Link: l})
 	}
+	f.raw[l.Index] = l.Kind == fib.Raw && !removed
 	wasUp := f.up[l.Index]
 	if f.up[l.Index] = l.Up && !removed; wasUp && !f.up[l.Index] {
 		for k, r := range f.routes { // package fib does the same
@@ -340,6 +348,7 @@ func (f *fibFollower) heedRoute(h header, body []byte) error {
 		return nil
 	}
 	f.routes[r.RouteKey] = fibKnown{r.Interface, many}
+	f.due.rules = f.due.rules || f.filtered[r.Interface] && f.raw[r.Interface]
 	f.events = append(f.events, fib.RouteAdded{Route: r})
 	return nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"re6st/ebpf"
 	"re6st/internal/fib"
@@ -80,6 +83,49 @@ func TestA14_ShortcutIsNeverDifferent(t *testing.T) {
 	s := w.withShortcut()
 	w.rounds(1, inLane(count(10000, 1_000_000), 3000))
 	wantForwarded(t, s, 1000)
+}
+
+// Where the host filters reverse paths IPv4 is the stack's, which drops what has no
+// way back; and again the shortcut's when it does no more.
+func TestA14_ReversePathFilter(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := tunRelay(t)
+	filter := func(value string) {
+		for _, name := range []string{"all", "t1", "t3"} {
+			lab.Must(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte(value), 0))
+		}
+	}
+	filter("2")
+	s := w.withShortcut()
+	w.rounds(3, 3000)
+	lab.Must(t, s.SetOn(true))
+	forwards := func() bool {
+		before, err := s.Stats()
+		lab.Must(t, err)
+		w.ecnOf(ecnPacket(false, ect0, w.number()))
+		after, err := s.Stats()
+		lab.Must(t, err)
+		return after.Packets["forwarded"] > before.Packets["forwarded"]
+	}
+	if forwards() {
+		t.Error("IPv4 takes the shortcut past the filter")
+	}
+	for _, x := range []struct {
+		value string
+		want  bool
+	}{{"0", true}, {"1", false}} {
+		filter(x.value)
+		if _, err := lab.Await(lab.Slow(10*time.Second), func() error {
+			if forwards() != x.want {
+				return fmt.Errorf("it takes the shortcut: %t", !x.want)
+			}
+			return nil
+		}); err != nil {
+			t.Errorf("rp_filter %s: %v", x.value, err)
+		}
+	}
 }
 
 // wantForwarded: where nothing takes the shortcut, nothing is tested.
