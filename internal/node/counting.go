@@ -53,21 +53,22 @@ func (c *counting) flows() ([]traffic.Flow, error) {
 
 // follow puts the programs on tunnels that are new, takes them from those that
 // are gone, and tells them the routes.
-func (c *counting) follow(tunnels []int, destinations func() []babel.Destination) error {
+// None goes while each calls.
+func (c *counting) follow(each func(func(index int)), destinations func() []babel.Destination) error {
 	if c.programs == nil {
 		return nil
 	}
 	var failures []error
 	isThere := map[int]bool{}
-	for _, index := range tunnels {
+	each(func(index int) {
 		isThere[index] = true
 		// Again where they are already: an index comes back, and others remove things.
 		if err := c.programs.Attach(ebpf.Port{Index: index, Kind: fib.Raw}); err != nil {
 			failures = append(failures, err)
-			continue
+			return
 		}
 		c.on[index] = true
-	}
+	})
 	for index := range c.on {
 		if !isThere[index] {
 			failures = append(failures, c.programs.Detach(index))

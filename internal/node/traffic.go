@@ -124,35 +124,33 @@ func (d *daemon) lookAtTraffic(now time.Time) {
 	}
 	d.addRelayed(packets)
 	d.routing.observe(now, packets)
-	if err := d.counting.follow(d.routing.indexes(), d.speaker.Destinations); err != nil {
+	if err := d.counting.follow(d.routing.each, d.speaker.Destinations); err != nil {
 		d.log.Debug("looking at the traffic", "err", err)
 	}
-	s := traffic.Sample{Links: linksOf(d.routing.indexes(), counters)}
+	s := traffic.Sample{Links: d.linksOf(counters)}
 	s.Flows, s.Unknown = d.flows.read()
 	d.demand(d.flows.observe(now, s))
 }
 
-func linksOf(tunnels []int, counters map[int]kernel.Counters) []traffic.Link {
+func (d *daemon) linksOf(counters map[int]kernel.Counters) []traffic.Link {
 	var links []traffic.Link
-	for _, index := range tunnels {
+	d.routing.each(func(index int) {
 		if c, isThere := counters[index]; isThere {
 			links = append(links, traffic.Link{
 				Index: index, Rx: traffic.Count{Packets: c.RxPackets, Bytes: c.RxBytes}, Tx: traffic.Count{Packets: c.TxPackets, Bytes: c.TxBytes},
 			})
 		}
-	}
+	})
 	return links
 }
 
-// indexes are the interfaces of the tunnels.
-func (r *routing) indexes() []int {
+// each calls f for the interfaces of the tunnels. None comes or goes meanwhile.
+func (r *routing) each(f func(index int)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]int, 0, len(r.interfaces))
 	for index := range r.interfaces {
-		all = append(all, index)
+		f(index)
 	}
-	return all
 }
 
 const (
