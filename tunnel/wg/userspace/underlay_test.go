@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	stock "golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 	"re6st/tunnel/wg/userspace/device"
 )
@@ -46,6 +47,20 @@ type peer struct {
 	sink   atomic.Pointer[func([]byte)]
 }
 
+// quietTUN does not have its device come up before its share knows it, as ours does
+// not.
+type quietTUN struct {
+	tun.Device
+	events chan tun.Event
+}
+
+func (q quietTUN) Events() <-chan tun.Event { return q.events }
+
+func (q quietTUN) Close() error {
+	close(q.events)
+	return q.Device.Close()
+}
+
 // newPeer makes one: ours where u is not nil, else a stock one.
 func newPeer(t *testing.T, u *Underlay, number byte) *peer {
 	t.Helper()
@@ -64,7 +79,8 @@ func newPeerOn(t *testing.T, u *Underlay, number byte, around func(*share) conn.
 		p.device = stock.NewDevice(p.tun.TUN(), conn.NewStdNetBind(), &stock.Logger{Verbosef: stock.DiscardLogf, Errorf: stock.DiscardLogf})
 	} else {
 		s := u.newShare()
-		p.ours = device.NewDevice(p.tun.TUN(), around(s), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
+		quiet := quietTUN{p.tun.TUN(), make(chan tun.Event)}
+		p.ours = device.NewDevice(quiet, around(s), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
 		p.device, s.device = p.ours, p.ours
 		s.setKey(p.public)
 	}
