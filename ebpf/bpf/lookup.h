@@ -16,9 +16,14 @@ struct {
 /* find gives the entry of the longest prefix. */
 static inline_always struct route *find(__u32 table, const struct address *a, __u32 list)
 {
-	const struct lengths *l = &prefix_lengths[((generation & 1) * LISTS + list) & (2 * LISTS - 1)];
+	__u32 at = (generation & 1) * LISTS + list;
+	const struct lengths *l;
 	struct key k;
 
+	/* The compiler knows that the mask changes nothing, and Linux 6.1's verifier
+	 * does not: it must be there. */
+	asm volatile("" : "+r"(at));
+	l = &prefix_lengths[at & (2 * LISTS - 1)];
 	k.table = table;
 	for (__u32 i = 0; i < MAX_LENGTHS; i++) {
 		if (i >= l->count)
