@@ -34,6 +34,7 @@ func (g *gatewayFlags) bind(f *pflag.FlagSet, o *node.Options) {
 	f.StringArrayVar(&g.admit, "gateway-admit", nil, "announced `PREFIX` from which packets may leave, all or none; repeatable (default all)")
 	f.StringVar(&o.NAT64, "nat64", o.NAT64, "translate to IPv4 for machines that have only IPv6: off, on (64:ff9b::/96) or a PREFIX")
 	f.TextVar(&o.NAT64Pool, "nat64-pool", o.NAT64Pool, "private IPv4 `PREFIX` of this host alone, from which translated sources get their addresses (default 240.64.0.0/16)")
+	f.StringVar(&o.Shortcut, "shortcut", o.Shortcut, "whether packets in transit go past the IP stack: auto (unless that bypasses another's firewall), on or off")
 	f.BoolVar(&o.NoTransit, "no-transit", o.NoTransit, "carry no packets of others: this node stays reachable, and no path leads through it")
 }
 

@@ -31,6 +31,7 @@ type Options struct {
 	Names            NamesOptions
 	NoTransit        bool           // carry no packets of others
 	LANsIPv4         []string       // IFACE or IFACE=SUBNET
+	Shortcut         string         // auto, on, off
 	Metrics          netip.AddrPort // of the server for Prometheus; invalid: none
 	Log              *slog.Logger
 }
@@ -41,6 +42,6 @@ func Defaults() Options {
 		WireGuard: "auto", Port: 6326, FirstPort: 6327, LastPort: 6582,
 		DemandTunnels: -1, MaxIncoming: -1,
 		Table: 326, RulePriority: 26000, AddressInterface: "lo",
-		Gateway: gatewayDefaults(), NAT64: "off",
+		Gateway: gatewayDefaults(), NAT64: "off", Shortcut: bypassAuto,
 	}
 }

@@ -17,6 +17,7 @@ import (
 // only here.
 type routing struct {
 	speaker *speaker.Speaker
+	goes    func(index int) // is told before an interface goes
 
 	mu         sync.Mutex
 	parameters network.Parameters
@@ -68,6 +69,9 @@ func (r *routing) RemoveInterface(index int) {
 	defer r.mu.Unlock()
 	delete(r.interfaces, index)
 	r.activity.Forget(index)
+	if r.goes != nil {
+		r.goes(index)
+	}
 	r.speaker.RemoveInterface(index)
 }
 

@@ -71,6 +71,7 @@ type daemon struct {
 	metrics     net.Listener // nil: none
 	translation translation
 	transit     transit
+	shortcut    shortcut
 
 	addressesDue nudge          // watchAddresses looks again
 	originated   []netip.Prefix // owned by followAnnounced
@@ -96,6 +97,7 @@ func Run(ctx context.Context, o Options) error {
 	// The first tasks carry what the later ones rely on; they end last.
 	return portHint(runTasks(ctx, d.log, []task{
 		{"kernel", func(ctx context.Context) error { return d.installed.Watch(ctx, d.log) }},
+		{"shortcut", d.runShortcut},
 		{"tunnels", d.agent.Run},
 		{"NAT64", d.runNAT64},
 		{"gateway", d.runGateway},
@@ -133,7 +135,7 @@ func (d *daemon) build() (undo func(), err error) {
 			undos[i]()
 		}
 	}
-	for _, step := range []func() (func(), error){d.openState, d.openMetrics, d.openGateway, d.openLANs, d.openKernel, d.openCounting, d.openBackend, d.installKernel, d.openNAT64, d.openEdge, d.openClient} {
+	for _, step := range []func() (func(), error){d.openState, d.openMetrics, d.openGateway, d.openLANs, d.openKernel, d.openCounting, d.openBackend, d.installKernel, d.openShortcut, d.openNAT64, d.openEdge, d.openClient} {
 		back, err := step()
 		if err != nil {
 			return undo, err
@@ -280,6 +282,7 @@ func (d *daemon) makeRouting() {
 		},
 	})
 	d.routing = newRouting(d.speaker, d.documents.newest.Parameters)
+	d.routing.goes = d.tunnelGoes
 	d.originateOwn()
 }
 

@@ -69,6 +69,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 	for _, p := range d.networks {
 		n.Networks = append(n.Networks, p.String())
 	}
+	n.Shortcut = d.viewShortcut()
 	n.Gateway, n.Relayed, n.EdgeDropped = d.viewGateway(), d.viewRelayed(), d.edgeDropped()
 	n.UnderlayDropped = d.underlayDropped()
 	n.Announces, n.Announced = texts(d.installed.Origins()), texts(d.announced())
@@ -82,6 +83,7 @@ func (d *daemon) viewStatus() (status.Node, error) {
 		d.transitHealth(),
 		d.lanHealth(),
 		d.edgeHealth(),
+		d.shortcutHealth(),
 		d.namesHealth(),
 		d.nat64Health(),
 	)

@@ -29,12 +29,27 @@ type Node struct {
 	Certificates   int       `json:"certificates"`      // of nodes, at hand
 	RefusedRoutes  uint64    `json:"refused_routes"`    // since the start, as nothing proved them
 	Relayed        *Relayed  `json:"relayed,omitempty"` // where tunnels are userspace ones
+	Shortcut       *Shortcut `json:"shortcut,omitempty"`
 	// EdgeDropped counts packets that this node kept out of the mesh, and of the
 	// underlay, by why; null: it cannot.
 	EdgeDropped map[string]uint64 `json:"edge_dropped"`
 	// UnderlayDropped counts datagrams that reached no userspace tunnel, by why.
 	UnderlayDropped map[string]uint64 `json:"underlay_dropped,omitempty"`
 	Health          []Health          `json:"health"`
+}
+
+// Shortcut is how packets in transit get past the IP stack.
+type Shortcut struct {
+	Mode    string   `json:"mode"` // auto, on, off
+	On      bool     `json:"on"`
+	Why     string   `json:"why,omitempty"`     // it is off
+	Foreign []string `json:"foreign,omitempty"` // rules of others that it would bypass
+	Method  string   `json:"method,omitempty"`  // tcx or clsact in the kernel, process between userspace tunnels
+	Entries int      `json:"entries"`
+	Lost    int      `json:"lost"` // destinations for which the map has no room; they go by the stack
+	// Packets that came from tunnels and LANs, by what became of them; those that
+	// went on inside the process are not among them.
+	Packets map[string]uint64 `json:"packets,omitempty"`
 }
 
 // Relayed is what went from tunnel to tunnel inside the process, since the start.
