@@ -45,7 +45,7 @@ tunnel/carrier: internal/identity
 tunnel/agent: addressing tunnel tunnel/{control,wg,traverse,carrier} internal/identity
 tunnel/agent tests: tunnel/wg/wgtest
 ebpf: internal/fib
-ebpf tests: internal/kernel internal/lab/packets
+ebpf tests: internal/{kernel,measure} internal/lab/packets
 internal/gateway: internal/border
 pure internal/lan/advert:
 pure internal/lan/lease: internal/lan/advert

@@ -149,7 +149,7 @@ func TestFastest(t *testing.T) {
 		n := 0
 		got, err := fastest(30000, func(rate int) (float64, error) {
 			n++
-			if n > begin && n <= begin+3 || rate > 100000 {
+			if n > begin && n <= begin+2 || rate > 100000 {
 				return 0.3, nil
 			}
 			return 0, nil

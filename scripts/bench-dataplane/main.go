@@ -35,7 +35,8 @@ import (
 type config struct {
 	rounds   int
 	quick    bool
-	shortcut string // the node's flag; "": not given
+	limit    time.Duration // no further round of the paths that would end later
+	shortcut string        // the node's flag; "": not given
 	systems  string
 	self     string // this program, for the load
 	tunnels  string // the program of that name
@@ -62,6 +63,7 @@ func main() {
 	}
 	var c config
 	flag.IntVar(&c.rounds, "rounds", 3, "repetitions, the systems in turn")
+	flag.DurationVar(&c.limit, "limit", 11*time.Minute, "begin no further round of the paths that would end after this time")
 	flag.BoolVar(&c.quick, "quick", false, "short measurements, one round: whether it works, and the order of magnitude")
 	flag.StringVar(&c.shortcut, "shortcut", "", "give the nodes this value of --shortcut")
 	flag.StringVar(&c.systems, "systems", "", "comma-separated systems beside wireguard-go: "+strings.Join(optional(), ", ")+"; all unless told")

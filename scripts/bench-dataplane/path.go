@@ -168,7 +168,7 @@ const (
 	jumps   = 16
 	halving = 3
 	// restarts bounds how often a rate that was found bad may turn out good.
-	restarts = 2
+	restarts = 1
 )
 
 // fastest looks for the greatest rate at which at most maxLoss is lost. A rate counts
@@ -180,7 +180,7 @@ func fastest(start float64, try func(rate int) (lost float64, err error)) (float
 		if err != nil || good == 0 || bad == 0 {
 			break
 		}
-		lost, failed := twice(bad, try)
+		lost, failed := try(int(bad))
 		if failed != nil || lost > maxLoss {
 			err = failed
 			break

@@ -141,11 +141,16 @@ func measureAll(t lab.TB, c config, r *report, all []*path) {
 		}
 		return a.Relays - b.Relays
 	})
-	tm := timing{tcp: 1200 * time.Millisecond, warm: 300 * time.Millisecond, train: 300 * time.Millisecond, pings: 20, turns: 5}
+	tm := timing{tcp: time.Second, warm: 250 * time.Millisecond, train: 250 * time.Millisecond, pings: 20, turns: 4}
 	if c.quick {
 		tm = timing{tcp: 600 * time.Millisecond, warm: 200 * time.Millisecond, train: 200 * time.Millisecond, pings: 20, turns: 2}
 	}
+	begun := time.Now()
 	for round := range c.rounds {
+		if took := time.Since(begun); round > 0 && took+took/time.Duration(round) > c.limit {
+			r.Missing = append(r.Missing, fmt.Sprintf("%d of %d rounds: those before took %.0f s", c.rounds-round, c.rounds, took.Seconds()))
+			return
+		}
 		for _, group := range groups(order) {
 			switchAll(t, group, group[0].Underlay == "plain")
 			rtt := roundTripsOf(t, r, group, tm)
