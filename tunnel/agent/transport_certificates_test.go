@@ -52,7 +52,7 @@ func TestCertificatesAndNextHopsAreCarried(t *testing.T) {
 			caller.only(p)
 			ctx, to := deadline(t), server.at().wanting(1)
 			three, four := []byte{3, 3}, []byte{4}
-			server.desk.certs = map[addressing.RouterID][]byte{idOf(3): three, idOf(4): four}
+			server.desk.set(func(d *desk) { d.certs = map[addressing.RouterID][]byte{idOf(3): three, idOf(4): four} })
 
 			got, err := caller.Certificates(ctx, to, []addressing.RouterID{idOf(3)})
 			if err != nil || len(got) != 1 || !bytes.Equal(got[0], three) {
@@ -71,12 +71,16 @@ func TestCertificatesAndNextHopsAreCarried(t *testing.T) {
 			_, err = caller.Certificates(ctx, to, make([]addressing.RouterID, control.MaxCertificates+1))
 			wantRefusal(t, err, control.Invalid)
 
-			server.desk.hop = control.NextHop{Kind: control.HopTunnel, Peer: "c", PeerAddress: netip.MustParseAddr("2001:db8:42:3::1")}
+			server.desk.set(func(d *desk) {
+				d.hop = control.NextHop{Kind: control.HopTunnel, Peer: "c", PeerAddress: netip.MustParseAddr("2001:db8:42:3::1")}
+			})
 			dst, src := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8:42:2::1")
 			hop, err := caller.NextHop(ctx, to, dst, src)
-			if err != nil || hop != server.desk.hop || server.desk.asked != [2]netip.Addr{dst, src} {
-				t.Errorf("next hop %+v, %v, asked for %v", hop, err, server.desk.asked)
-			}
+			server.desk.set(func(d *desk) {
+				if err != nil || hop != d.hop || d.asked != [2]netip.Addr{dst, src} {
+					t.Errorf("next hop %+v, %v, asked for %v", hop, err, d.asked)
+				}
+			})
 			_, err = caller.NextHop(ctx, to, netip.MustParseAddr("ff02::1"), src)
 			wantRefusal(t, err, control.Invalid)
 

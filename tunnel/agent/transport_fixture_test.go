@@ -72,11 +72,17 @@ func (d *desk) DeleteTunnel(_ context.Context, peer identity.Node, _ control.Tun
 }
 
 func (d *desk) Peers(_ context.Context, peer identity.Node) (control.Peers, error) {
-	return d.peers, d.note("Peers", peer)
+	err := d.note("Peers", peer)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.peers, err
 }
 
 func (d *desk) Documents(_ context.Context, peer identity.Node) ([]string, error) {
-	return d.docs, d.note("Documents", peer)
+	err := d.note("Documents", peer)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.docs, err
 }
 
 func (d *desk) AcceptDocument(_ context.Context, peer identity.Node, _ string) error {
@@ -84,20 +90,31 @@ func (d *desk) AcceptDocument(_ context.Context, peer identity.Node, _ string) e
 }
 
 func (d *desk) Certificates(_ context.Context, peer identity.Node, ids []addressing.RouterID) ([][]byte, error) {
+	err := d.note("Certificates", peer)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var all [][]byte
 	for _, id := range ids {
 		if der, ok := d.certs[id]; ok {
 			all = append(all, der)
 		}
 	}
-	return all, d.note("Certificates", peer)
+	return all, err
 }
 
 func (d *desk) NextHop(_ context.Context, peer identity.Node, to, from netip.Addr) (control.NextHop, error) {
+	err := d.note("NextHop", peer)
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.asked = [2]netip.Addr{to, from}
-	d.mu.Unlock()
-	return d.hop, d.note("NextHop", peer)
+	return d.hop, err
+}
+
+// set changes what it answers, while it may be asked.
+func (d *desk) set(change func(*desk)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
 }
 
 func (d *desk) lastPSK() wg.Key {

@@ -168,7 +168,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		m := newMesh(t)
 		server, caller := m.start(m.node("a", 1)), m.start(m.node("b", 2))
 		caller.only(p)
-		server.desk.docs = []string{strings.Repeat("a", 2<<20)}
+		server.desk.set(func(d *desk) { d.docs = []string{strings.Repeat("a", 2<<20)} })
 		if _, err := caller.Documents(deadline(t), server.at()); err == nil || !strings.Contains(err.Error(), "longer than") {
 			t.Errorf("%s: an answer of 2 MiB: %v", p, err)
 		}
@@ -210,7 +210,7 @@ func TestPanicOfTheServiceIsAnAnswer(t *testing.T) {
 		m := newMesh(t)
 		server, caller := m.start(m.node("a", 1)), m.start(m.node("b", 2))
 		caller.only(p)
-		server.desk.info = func() { panic("planted") }
+		server.desk.set(func(d *desk) { d.info = func() { panic("planted") } })
 		_, _, _, err := caller.Node(deadline(t), server.at())
 		wantRefusal(t, err, control.Internal)
 		if strings.Contains(err.Error(), "planted") {
@@ -227,14 +227,14 @@ func TestRefusalsArriveAsTheyWere(t *testing.T) {
 		m := newMesh(t)
 		server, caller := m.start(m.node("a", 1)), m.start(m.node("b", 2))
 		caller.only(p)
-		server.desk.refusal = control.Refuse(control.Full, "no room").After(3 * time.Second)
+		server.desk.set(func(d *desk) { d.refusal = control.Refuse(control.Full, "no room").After(3 * time.Second) })
 		_, _, _, err := caller.PutTunnel(deadline(t), server.at(), control.TunnelID{1}, offer())
 		wantRefusal(t, err, control.Full)
 		if r, ok := errors.AsType[*control.Refusal](err); ok && time.Duration(r.RetryAfter) != 3*time.Second {
 			t.Errorf("%s: retry after %v", p, r.RetryAfter)
 		}
 		server.desk.mu.Lock()
-		server.desk.refusal = errors.New("secret detail")
+		server.desk.set(func(d *desk) { d.refusal = errors.New("secret detail") })
 		server.desk.mu.Unlock()
 		_, _, _, err = caller.PutTunnel(deadline(t), server.at(), control.TunnelID{1}, offer())
 		wantRefusal(t, err, control.Internal)

@@ -22,8 +22,8 @@ func TestBothProtocolsCarryEveryCall(t *testing.T) {
 			m := newMesh(t)
 			server, caller := m.start(m.node("a", 1)), m.start(m.node("b", 2))
 			caller.only(p)
-			server.desk.peers = control.Peers{Peers: []control.PeerRecord{{Name: "c", Prefix: prefixOf(3)}}}
-			server.desk.docs = []string{"a.b.c"}
+			server.desk.set(func(d *desk) { d.peers = control.Peers{Peers: []control.PeerRecord{{Name: "c", Prefix: prefixOf(3)}}} })
+			server.desk.set(func(d *desk) { d.docs = []string{"a.b.c"} })
 			ctx, to := deadline(t), server.at().wanting(1)
 
 			info, peer, rtt, err := caller.Node(ctx, to)
