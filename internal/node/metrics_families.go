@@ -288,8 +288,10 @@ func (m *measurement) putDrops(put putter) {
 	for reason, n := range m.underlay {
 		put(underlayDropped, float64(n), reason)
 	}
+	if s := m.node.Shortcut; s != nil {
+		put(shortcutOn, one(s.On)) // in the kernel, or inside the process
+	}
 	if s := m.shortcut; s != nil {
-		put(shortcutOn, one(s.On))
 		put(shortcutEntries, float64(s.Entries))
 		put(shortcutLost, float64(s.Lost))
 		for result, n := range s.Packets {

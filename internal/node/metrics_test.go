@@ -30,6 +30,7 @@ func busyNode() measurement {
 			Name: "otter", Prefix: "2001:db8:42:1::/64", RouterID: "2001:0db8:0042:0001", Backend: "userspace", NetworkVersion: 7,
 			Registry: status.Registry{LastContact: &contact, Reachable: true}, Routes: 20, RefusedRoutes: 1, Certificates: 21,
 			Health:      []status.Health{{Code: "unproved-route", Text: "a"}, {Code: "unproved-route", Text: "b"}, {Code: "no-tunnels"}},
+			Shortcut:    &status.Shortcut{On: true},
 			Relayed:     &status.Relayed{Packets: 5},
 			EdgeDropped: map[string]uint64{"source is not of this node": 3},
 			Gateway: &status.Gateway{
@@ -51,7 +52,7 @@ func busyNode() measurement {
 		},
 		babel:    []babelLink{{iface: "re6st-01234567", state: babel.InterfaceState{PacketsIn: 7}, dropped: babel.Dropped{Filtered: 2}}, {iface: "gone"}},
 		underlay: map[string]uint64{"unknown": 1},
-		shortcut: &ebpf.ShortcutStats{On: true, Packets: map[string]uint64{"forwarded": 3}},
+		shortcut: &ebpf.ShortcutStats{Packets: map[string]uint64{"forwarded": 3}},
 	}
 }
 
