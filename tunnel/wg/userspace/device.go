@@ -56,7 +56,6 @@ func New(u *Underlay, name string, mtu int, log *slog.Logger) (*Device, error) {
 		return nil, errors.Join(fmt.Errorf("opening the control socket of %s: %w", name, err), t.Close())
 	}
 	d.device = device.NewDevice(t, d.share, logger(name, log))
-	d.share.device = d.device
 	d.relay.add(t.index, d.device)
 	d.clients.Add(1)
 	go d.serve()

@@ -239,11 +239,15 @@ type share struct {
 }
 
 var (
-	_ conn.Bind      = (*share)(nil)
-	_ device.TryBind = (*share)(nil)
+	_ conn.Bind         = (*share)(nil)
+	_ device.TryBind    = (*share)(nil)
+	_ device.DirectBind = (*share)(nil)
 )
 
 func (u *Underlay) newShare() *share { return &share{underlay: u} }
+
+// SetDevice implements device.DirectBind.
+func (b *share) SetDevice(d *device.Device) { b.device = d }
 
 // setKey says which initiations are the device's.
 func (b *share) setKey(public device.NoisePublicKey) {

@@ -81,7 +81,7 @@ func newPeerOn(t *testing.T, u *Underlay, number byte, around func(*share) conn.
 		s := u.newShare()
 		quiet := quietTUN{p.tun.TUN(), make(chan tun.Event)}
 		p.ours = device.NewDevice(quiet, around(s), &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf})
-		p.device, s.device = p.ours, p.ours
+		p.device = p.ours
 		s.setKey(p.public)
 	}
 	p.set("private_key=" + hex.EncodeToString(p.key[:]) + "\nlisten_port=0\n")

@@ -301,6 +301,10 @@ func NewDevice(tunDevice tun.Device, bind conn.Bind, logger *Logger) *Device {
 
 	device.queue.handshake = newHandshakeQueue()
 
+	if b, ok := bind.(DirectBind); ok {
+		b.SetDevice(device)
+	}
+
 	// start workers
 
 	device.state.stopping.Wait()

@@ -117,8 +117,14 @@ func (elem *QueueInboundElement) open() {
 	}
 }
 
+// DirectBind is a Bind that gives no ReceiveFunc: it is told of its device before its
+// first Open, and passes datagrams on by Incoming.
+type DirectBind interface {
+	SetDevice(d *Device)
+}
+
 // Incoming gathers datagrams for a device, by one goroutine, between the Open of
-// its Bind and the end of its Close. Such a Bind gives no ReceiveFunc.
+// its Bind and the end of its Close.
 type Incoming struct {
 	device *Device
 	batch  *QueueInboundElementsContainer // nil: none
