@@ -7,15 +7,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"re6st/internal/lab/solo"
 )
 
 // What is committed is what the sources make, byte for byte and in any
 // directory. The compiler's version shows in the object, so only the right one
-// can tell; it is not among what the tests demand.
+// can tell.
 func TestGenerated(t *testing.T) {
 	version, err := exec.Command("clang-14", "--version").Output()
 	if err != nil {
-		t.Skip("no clang-14 here; whoever changes ebpf/bpf has it: apt-get install clang-14 llvm-14 && make generate")
+		solo.SkipOrFail(t, "no clang-14 here; whoever changes ebpf/bpf has it: apt-get install clang-14 llvm-14 libbpf-dev && make generate")
 	}
 	const want = "14.0.6" // Debian 12's
 	if !strings.Contains(string(version), want) {
