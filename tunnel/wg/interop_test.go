@@ -2,6 +2,7 @@ package wg
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,9 @@ import (
 func TestInteropWithKernel(t *testing.T) {
 	if kind() != Kernel {
 		t.Skip("make test-kernel runs this: it needs WireGuard in the kernel")
+	}
+	if os.Getenv("RE6ST_SOAK") != "1" {
+		t.Skip("in make soak: the guest takes more than four minutes for it")
 	}
 	if !inNamespace(t) {
 		return
