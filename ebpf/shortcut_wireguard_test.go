@@ -55,7 +55,6 @@ type four struct {
 	host     *kernel.Host
 	shortcut *Shortcut
 	fd, in   int // packets are given to wga
-	last     *net.Interface
 }
 
 func newFour(t testing.TB) *four {

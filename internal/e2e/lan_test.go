@@ -76,6 +76,17 @@ func TestLANMachinesOverTheMesh(t *testing.T) {
 		t.Errorf("after that, the same in fragments: %v", err)
 	}
 
+	// From the LAN packets go past the IP stack, where sources are bound.
+	l.Await("packets from the LAN to go past the stack", 10*time.Second, func() error {
+		if err := a.phone.Host.Ping(to); err != nil {
+			return err
+		}
+		if s, err := a.node.Status(); err != nil || s.Shortcut.Packets["forwarded"] == 0 {
+			return fmt.Errorf("none does: %+v, %v", s.Shortcut, err)
+		}
+		return nil
+	})
+
 	// Sources that are not of the LAN: a stranger's, and another member's.
 	for _, source := range []string{"2001:db8:dead::1", to.String(), m.Nodes[2].Address.Next().String()} {
 		a.phone.Host.IP("addr add " + source + "/128 dev " + a.phone.Name + " nodad")
@@ -87,6 +98,9 @@ func TestLANMachinesOverTheMesh(t *testing.T) {
 	lab.Until(t, "15 packets with a source of others to be refused at the edge", 10*time.Second, func() bool { return edgeDrops(a.node.Host) >= 15 })
 	if got := edgeDrops(a.node.Host); got != 15 {
 		t.Errorf("%d packets were refused at the edge, and 15 had a source of others", got)
+	}
+	if s, err := a.node.Status(); err != nil || !s.Shortcut.On || s.Shortcut.Packets["source"] < 15 {
+		t.Errorf("the shortcut has not seen them: %+v, %v", s.Shortcut, err)
 	}
 	if err := a.phone.Host.Ping(to); err != nil {
 		t.Error(err)

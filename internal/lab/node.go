@@ -99,9 +99,17 @@ type Status struct {
 		Reachable   bool    `json:"reachable"`
 		LastContact *string `json:"last_contact"`
 	} `json:"registry"`
-	Tunnels int `json:"tunnels"`
-	Routes  int `json:"routes"`
-	Health  []struct {
+	Tunnels  int `json:"tunnels"`
+	Routes   int `json:"routes"`
+	Shortcut struct {
+		On      bool              `json:"on"`
+		Why     string            `json:"why"`
+		Packets map[string]uint64 `json:"packets"`
+	} `json:"shortcut"`
+	Relayed struct {
+		Packets uint64 `json:"packets"`
+	} `json:"relayed"`
+	Health []struct {
 		Code string `json:"code"`
 		Text string `json:"text"`
 	} `json:"health"`
