@@ -34,8 +34,8 @@ const ecnMagic = "re6st-ecn"
 
 // A congestion mark that the outer packet got on its way arrives on the inner one,
 // but for a sender that does not know of ECN; and what the inner packet says the
-// outer one says too (RFC 6040, normal mode, as WireGuard has it). With the
-// shortcut as without.
+// outer one says too, but for CE, which Linux writes as ECT(0) (RFC 3168 §9.1.1). With
+// the shortcut as without.
 //
 // wireguard-go does neither: over userspace tunnels marks of the underlay are
 // lost. What the inner packet says arrives unchanged, with either.
@@ -100,7 +100,7 @@ func (w *world) ecnOf(p packets.Packet) byte {
 // testOuterMarks looks at what the relay sends to peer 2.
 func (w *world) testOuterMarks() {
 	w.t.Helper()
-	for mark, name := range map[byte]string{notECT: "not-ect", ect1: "ect1", ect0: "ect0", ce: "ce"} {
+	for mark, name := range map[byte]string{notECT: "not-ect", ect1: "ect1", ect0: "ect0", ce: "ect0"} {
 		lab.Must(w.t, nft("add table inet marks", "delete table inet marks", "table inet marks {",
 			"chain in { type filter hook input priority 0;", "udp dport 40002 ip ecn "+name+" counter;", "}", "}")())
 		for range 10 {
