@@ -41,6 +41,7 @@ soak: setup build ## the full counts of the rows: hours
 	RE6ST_SOAK=1 RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=24h ./...
 	scripts/fuzz 100000000x
 	RE6ST_SOAK=1 RE6ST_LANE_SECONDS=7200 scripts/kernel-lane
+	scripts/kernel-lane --kernel 6.12 --only 'ebpf=TestKilled|TestT26|TestShortcut(Checks|Large|Killed|OnLAN)'
 
 demo: setup build ## a small world in namespaces: homes with only IPv4 get IPv6, a gateway dies; and what was seen
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/demo
