@@ -233,9 +233,7 @@ func TestRefusalsArriveAsTheyWere(t *testing.T) {
 		if r, ok := errors.AsType[*control.Refusal](err); ok && time.Duration(r.RetryAfter) != 3*time.Second {
 			t.Errorf("%s: retry after %v", p, r.RetryAfter)
 		}
-		server.desk.mu.Lock()
 		server.desk.set(func(d *desk) { d.refusal = errors.New("secret detail") })
-		server.desk.mu.Unlock()
 		_, _, _, err = caller.PutTunnel(deadline(t), server.at(), control.TunnelID{1}, offer())
 		wantRefusal(t, err, control.Internal)
 		if strings.Contains(err.Error(), "secret") {
