@@ -33,6 +33,10 @@ type Port struct {
 	// Sources are those that a LAN's machines may use; packets with others are left
 	// to the stack, whose rules judge them. A tunnel's may have any.
 	Sources []netip.Prefix
+	// CountOnly leaves out the program that takes packets from a tunnel: others do
+	// that. Each program costs a grace period of RCU when it comes and when it goes,
+	// of some 12 ms, under a lock that all namespaces of a host have together.
+	CountOnly bool
 }
 
 // A Shortcut sends packets in transit past the IP stack. It is off until SetOn.
@@ -115,7 +119,7 @@ func (s *Shortcut) Attach(p Port) error {
 
 func (s *Shortcut) attach(p Port) error {
 	if old, ok := s.ports[p.Index]; ok {
-		if old.Kind == p.Kind && old.attached.check() == nil {
+		if old.Kind == p.Kind && old.CountOnly == p.CountOnly && old.attached.check() == nil {
 			old.Sources = p.Sources
 			return s.routes.permit(old, p.Sources)
 		}
@@ -123,7 +127,7 @@ func (s *Shortcut) attach(p Port) error {
 			return err
 		}
 	}
-	hooks := s.hooks(p.Kind)
+	hooks := s.hooks(p)
 	if hooks == nil {
 		return fmt.Errorf("kind %d of interface: packets are taken from tunnels and Ethernet only", p.Kind)
 	}
@@ -150,13 +154,14 @@ func (s *Shortcut) attach(p Port) error {
 }
 
 // hooks: behind other programs, as they may be an operator's filter.
-func (s *Shortcut) hooks(k fib.Kind) []hook {
-	switch k {
+func (s *Shortcut) hooks(p Port) []hook {
+	switch p.Kind {
 	case fib.Raw:
-		return []hook{
-			{name: "count egress", program: s.objects.Re6stCount, last: true},
-			{ingress: true, name: "shortcut ingress", program: s.objects.Re6stTunnel, last: true},
+		all := []hook{{name: "count egress", program: s.objects.Re6stCount, last: true}}
+		if !p.CountOnly {
+			all = append(all, hook{ingress: true, name: "shortcut ingress", program: s.objects.Re6stTunnel, last: true})
 		}
+		return all
 	case fib.Ethernet:
 		return []hook{{ingress: true, name: "shortcut ingress", program: s.objects.Re6stLan, last: true}}
 	}

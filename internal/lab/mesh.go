@@ -230,12 +230,14 @@ next:
 }
 
 // Stop ends all running nodes in an orderly way, side by side, and wants each
-// to end well.
+// to end well. The kernel takes interfaces and their programs away one after the
+// other, for all hosts.
 func (m *Mesh) Stop() {
 	m.Lab.TB.Helper()
+	bound := Slow(10*time.Second + time.Duration(len(m.Nodes))*250*time.Millisecond)
 	errs := m.each(m.Running(), len(m.Nodes), func(n *Node) error {
 		took, err := n.Stop()
-		if err == nil && took > Slow(10*time.Second) {
+		if err == nil && took > bound {
 			err = fmt.Errorf("%s took %v to stop", n.Name, took)
 		}
 		return err

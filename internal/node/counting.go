@@ -21,9 +21,11 @@ type counting struct {
 	why      error          // it cannot
 	// isFed says that the kernel's own table is told to the programs: Babel's routes
 	// need not be. It is set before the tasks run.
-	isFed   bool
-	on      map[int]bool // the tunnels that have the programs
-	entries map[fib.Key]fib.Entry
+	isFed bool
+	// countOnly: packets go from tunnel to tunnel inside the process.
+	countOnly bool
+	on        map[int]bool // the tunnels that have the programs
+	entries   map[fib.Key]fib.Entry
 }
 
 // openCounting loads the programs. A host that does not take them works without.
@@ -63,7 +65,7 @@ func (c *counting) follow(each func(func(index int)), destinations func() []babe
 	each(func(index int) {
 		isThere[index] = true
 		// Again where they are already: an index comes back, and others remove things.
-		if err := c.programs.Attach(ebpf.Port{Index: index, Kind: fib.Raw}); err != nil {
+		if err := c.programs.Attach(ebpf.Port{Index: index, Kind: fib.Raw, CountOnly: c.countOnly}); err != nil {
 			failures = append(failures, err)
 			return
 		}

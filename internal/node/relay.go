@@ -14,6 +14,7 @@ func (d *daemon) openRelay() {
 		return
 	}
 	r.Relay(&d.forwarding)
+	d.counting.countOnly = true
 	d.flows.sources = append(d.flows.sources, flowSource{"relay", func() ([]traffic.Flow, error) { return relayFlows(r), nil }})
 }
 

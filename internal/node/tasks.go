@@ -10,7 +10,7 @@ import (
 
 // stopPatience is how long one task may take to end before the next is told to:
 // whoever hangs must not keep the kernel from being put back.
-const stopPatience = 5 * time.Second
+const stopPatience = 15 * time.Second
 
 // A task is one part of the daemon. Run returns when ctx ends, and before that
 // only if the part cannot go on.
