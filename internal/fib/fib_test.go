@@ -16,8 +16,12 @@ var network = prefix("2001:db8:42::/48")
 // the host has.
 func meshRules() []Rule {
 	return []Rule{
-		{To: network, Lookup: true}, {From: network, Lookup: true}, {},
-		{IPv4: true, To: prefix("10.42.0.0/16"), Lookup: true}, {IPv4: true, From: prefix("10.42.0.0/16"), Lookup: true}, {IPv4: true},
+		{To: network, Lookup: true},
+		{From: network, Lookup: true},
+		{},
+		{IPv4: true, To: prefix("10.42.0.0/16"), Lookup: true},
+		{IPv4: true, From: prefix("10.42.0.0/16"), Lookup: true},
+		{IPv4: true},
 	}
 }
 
