@@ -151,6 +151,9 @@ func TestLinkFaults(t *testing.T) {
 		t.Errorf("hole at 1300: 1400 passes %t, 1100 passes %t", big, small)
 	}
 
+	// Who is looking for his neighbour loses a second and all that he sent in it.
+	wantPing(t, a, addr6b.Addr())
+	wantPing(t, b, addr6a.Addr())
 	link.Lose(20)
 	s := l.Stream(500, []End{{a, addr6a.Addr()}, {b, addr6b.Addr()}}, nil)
 	<-time.After(2 * time.Second)
