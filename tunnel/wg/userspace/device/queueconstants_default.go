@@ -16,6 +16,6 @@ const (
 	QueueOutboundSize          = 64
 	QueueInboundSize           = 64
 	QueueHandshakeSize         = 64
-	MaxSegmentSize             = 2048          // our tunnels' MTU is bounded; the Bind gives single datagrams
-	PreallocatedBuffersPerPool = 0             // Disable and allow for infinite memory growth
+	MaxSegmentSize             = 2048 // our tunnels' MTU is bounded; the Bind gives single datagrams
+	PreallocatedBuffersPerPool = 0    // Disable and allow for infinite memory growth
 )
