@@ -262,7 +262,7 @@ func namesOf(values map[string]string) []string {
 
 // Health says whether all is well.
 func (r *Registry) Health(context.Context) (api.Health, error) {
-	h := api.Health{SchemaVersion: api.SchemaVersion, Status: "ok", Issuing: true}
+	h := api.Health{SchemaVersion: api.SchemaVersion, Status: "ok", Issuing: true, Time: r.now().UTC()}
 	if r.store.Stopped() != "" {
 		h.Status, h.Issuing, h.Reason = "stopped", false, "issuing is stopped; the registry's log says why"
 	}

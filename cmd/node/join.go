@@ -77,10 +77,6 @@ func secretArgument(arg string, stdin io.Reader) (string, error) {
 // warnTo prints what is odd but no reason to stop.
 func warnTo(w io.Writer) func(string, ...any) {
 	return func(text string, args ...any) {
-		fmt.Fprint(w, "warning: ", text)
-		for i := 0; i+1 < len(args); i += 2 {
-			fmt.Fprintf(w, " %v=%v", args[i], args[i+1])
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "warning: %s%s\n", text, node.Pairs(args))
 	}
 }

@@ -3,8 +3,8 @@
 //
 // Flags, RE6ST_* variables and a TOML file (--config) mean the same. Results go
 // to standard output, all else to standard error. The exit status is 0 done, 1
-// failed, 2 wrong usage, 3 daemon or registry not reachable, 4 refused, 78 wrong
-// configuration or state.
+// failed, 2 wrong usage, 3 daemon or registry not reachable, 4 refused, 5 degraded
+// (doctor), 78 wrong configuration or state.
 package main
 
 import (
@@ -40,6 +40,6 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	root.AddCommand(joinCommand(), runCommand(), statusCommand(), tunnelsCommand(), routesCommand(), peersCommand(), traceCommand(), pingCommand(), topCommand(), babelCommand())
+	root.AddCommand(joinCommand(), runCommand(), statusCommand(), tunnelsCommand(), routesCommand(), peersCommand(), traceCommand(), pingCommand(), topCommand(), doctorCommand(), babelCommand())
 	return root
 }

@@ -57,6 +57,7 @@ func printStatus(w io.Writer, n status.Node) {
 	if r := n.Relayed; r != nil {
 		fmt.Fprintf(w, "from tunnel to tunnel\t%d packets, %d bytes without the kernel (no room for %d)\n", r.Packets, r.Bytes, r.Refused)
 	}
+	fmt.Fprintf(w, "shortcut\t%s\n", n.Shortcut)
 	fmt.Fprintf(w, "certificates known\t%d\n", n.Certificates)
 	fmt.Fprintf(w, "certificate until\t%s\nrunning since\t%s\n", n.Certificate.NotAfter.Format(time.RFC3339), n.Started.Format(time.RFC3339))
 	printGateway(w, n.Gateway)

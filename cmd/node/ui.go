@@ -37,7 +37,7 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-var exitStatus = map[node.Kind]int{node.Failed: 1, node.Usage: 2, node.Unreachable: 3, node.Refused: 4, node.BadState: 78}
+var exitStatus = map[node.Kind]int{node.Failed: 1, node.Usage: 2, node.Unreachable: 3, node.Refused: 4, node.Degraded: 5, node.BadState: 78}
 
 // report prints an error with its hint and gives the exit status.
 func report(w io.Writer, err error) int {

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"re6st/registry/client"
 )
@@ -16,6 +17,7 @@ const (
 	Usage                   // a wrong argument
 	Unreachable             // nobody answers
 	Refused                 // somebody answers, and says no
+	Degraded                // it works, and something is wrong
 	BadState                // the state directory or configuration must be put right first
 )
 
@@ -37,6 +39,15 @@ func fail(kind Kind, hint, format string, args ...any) error {
 
 func stateError(hint, format string, args ...any) error {
 	return fail(BadState, hint, format, args...)
+}
+
+// Pairs renders what follows the text of a warning: keys and values in turn.
+func Pairs(args []any) string {
+	var b strings.Builder
+	for i := 0; i+1 < len(args); i += 2 {
+		fmt.Fprintf(&b, " %v=%v", args[i], args[i+1])
+	}
+	return b.String()
 }
 
 // fromClient keeps the cause and the hint of the registry's client, in the terms

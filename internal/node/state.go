@@ -34,10 +34,10 @@ const (
 // copySuffix names the second copy of a file that cannot be had again.
 const copySuffix = ".copy"
 
-// A state is an open, locked state directory.
+// A state is an open state directory: locked, or to be looked at only.
 type state struct {
 	dir  string
-	lock *durable.Lock
+	lock *durable.Lock                  // nil: nothing is written or set aside
 	say  func(text string, args ...any) // warnings for the operator's log
 }
 
@@ -47,18 +47,34 @@ var ErrBusy = errors.New("another process uses this state directory")
 // openState locks an existing state directory and checks that it is one that
 // this version understands.
 func openState(dir string, say func(string, ...any)) (*state, error) {
+	if err := checkDirectory(dir); err != nil {
+		return nil, err
+	}
+	return lockState(dir, say)
+}
+
+// readState opens a state directory to look at it, whoever else works on it.
+func readState(dir string, say func(string, ...any)) (*state, error) {
+	if err := checkDirectory(dir); err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir, say: say}
+	return s, s.checkVersion()
+}
+
+func checkDirectory(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, stateError("enrol this machine first: re6stnode join TOKEN --state "+dir, "state directory %q does not exist", dir)
+		return stateError("enrol this machine first: re6stnode join TOKEN --state "+dir, "state directory %q does not exist", dir)
 	case err != nil:
-		return nil, stateError("run as root, or as the owner of the directory", "opening state directory: %w", err)
+		return stateError("run as root, or as the owner of the directory", "opening state directory: %w", err)
 	case !info.IsDir():
-		return nil, stateError("name a directory with --state", "state directory %q is not a directory", dir)
+		return stateError("name a directory with --state", "state directory %q is not a directory", dir)
 	case info.Mode().Perm()&0o022 != 0:
-		return nil, stateError("chmod 700 "+dir, "state directory %q can be written by others (mode %04o)", dir, info.Mode().Perm())
+		return stateError("chmod 700 "+dir, "state directory %q can be written by others (mode %04o)", dir, info.Mode().Perm())
 	}
-	return lockState(dir, say)
+	return nil
 }
 
 // createState makes the directory where it is absent, and opens it.
@@ -85,7 +101,11 @@ func lockState(dir string, say func(string, ...any)) (*state, error) {
 	return s, nil
 }
 
-func (s *state) close() { _ = s.lock.Close() }
+func (s *state) close() {
+	if s.lock != nil {
+		_ = s.lock.Close()
+	}
+}
 
 func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
 
@@ -115,6 +135,9 @@ func (s *state) read(name string) ([]byte, error) {
 }
 
 func (s *state) write(name string, data []byte, perm os.FileMode) error {
+	if s.lock == nil {
+		return nil
+	}
 	if err := durable.WriteFile(s.path(name), data, perm); err != nil {
 		return fmt.Errorf("writing %q: %w", s.path(name), err)
 	}
@@ -131,6 +154,10 @@ func (s *state) writeTwice(name string, data []byte, perm os.FileMode) error {
 
 // setAside keeps a damaged file for whoever wants to look at it, and says so.
 func (s *state) setAside(name string, why error) {
+	if s.lock == nil {
+		s.say("state file is damaged", "file", s.path(name), "err", why)
+		return
+	}
 	bad := s.path(name) + ".damaged"
 	s.say("state file is damaged; it is set aside", "file", s.path(name), "as", bad, "err", why)
 	if err := os.Rename(s.path(name), bad); err != nil {
@@ -168,6 +195,8 @@ func (s *state) loadWithCopy(name string, perm os.FileMode, parse func([]byte) e
 	if err := parse(data); err != nil {
 		return fmt.Errorf("reading %q and its copy: %w", s.path(name), err)
 	}
-	s.say("state file is restored from its copy", "file", s.path(name))
+	if s.lock != nil {
+		s.say("state file is restored from its copy", "file", s.path(name))
+	}
 	return s.write(name, data, perm)
 }

@@ -52,6 +52,17 @@ type Shortcut struct {
 	Packets map[string]uint64 `json:"packets,omitempty"`
 }
 
+// String says in a line how it is, and why it is off.
+func (s *Shortcut) String() string {
+	switch {
+	case s == nil:
+		return "not known"
+	case s.On:
+		return "on (" + s.Method + "): packets in transit go past the IP stack"
+	}
+	return "off: " + s.Why
+}
+
 // Relayed is what went from tunnel to tunnel inside the process, since the start.
 type Relayed struct {
 	Packets uint64 `json:"packets"`

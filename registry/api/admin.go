@@ -124,4 +124,6 @@ type Health struct {
 	Status        string `json:"status" doc:"ok, or what is wrong in a word"`
 	Issuing       bool   `json:"issuing" doc:"whether enrolment is possible"`
 	Reason        string `json:"reason,omitempty"`
+	// Time is the registry's clock, by which certificates begin and end.
+	Time time.Time `json:"time" doc:"the registry's clock, in UTC"`
 }
