@@ -23,6 +23,7 @@ type Lab struct {
 	procs []*Proc
 
 	internets int // how many: each has addresses of its own
+	ends      int // of cables: each has an index of its own
 	relays    []*Relay
 }
 

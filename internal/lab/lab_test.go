@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -165,6 +166,27 @@ func TestLinkFaults(t *testing.T) {
 	l.WantClean(before, a, b)
 	link.Cut()
 	wantSilence(t, b, addr6a.Addr())
+}
+
+// A host must not hear late of a lost carrier because another host has just lost
+// one: see Lab.nextEnd.
+func TestEndsOfCablesHaveDifferentIndexes(t *testing.T) {
+	_, a, b, link := pair(t)
+	for _, end := range []Interface{link.A, link.B} {
+		var shown []struct {
+			Index int `json:"ifindex"`
+			Peer  int `json:"link_index"`
+		}
+		out := end.Host.Run("ip", "-j", "link", "show", "dev", end.Name)
+		if err := json.Unmarshal([]byte(out), &shown); err != nil || len(shown) != 1 {
+			t.Fatalf("%s of %s: %v in %q", end.Name, end.Host.Name, err, out)
+		}
+		if s := shown[0]; s.Index == s.Peer || s.Peer == 0 {
+			t.Errorf("%s of %s has the index %d, its other end %d", end.Name, end.Host.Name, s.Index, s.Peer)
+		}
+	}
+	wantPing(t, a, addr4b.Addr())
+	wantPing(t, b, addr4a.Addr())
 }
 
 func TestStreamMeasuresTheGap(t *testing.T) {

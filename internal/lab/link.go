@@ -33,9 +33,28 @@ func (l *Lab) lay(a, b *Host, names ...string) *Link {
 	l.TB.Helper()
 	link := &Link{A: Interface{Host: a}, B: Interface{Host: b}}
 	link.A.Name, link.B.Name = a.linkName(names, 0), b.linkName(names, 1)
-	ipOutside(l, "link", "add", "name", link.A.Name, "netns", fmt.Sprint(a.PID), "type", "veth",
-		"peer", "name", link.B.Name, "netns", fmt.Sprint(b.PID))
+	index := l.nextEnd()
+	ipOutside(l, "link", "add", "name", link.A.Name, "index", fmt.Sprint(index), "netns", fmt.Sprint(a.PID), "type", "veth",
+		"peer", "name", link.B.Name, "index", fmt.Sprint(index+1), "netns", fmt.Sprint(b.PID))
 	return link
+}
+
+// endFirst is above the indexes that a kernel gives by itself.
+const endFirst = 1000
+
+// nextEnd is the index of a cable's one end; the other end has the next one.
+//
+// Hosts of the lab share a kernel, and a kernel tells of lost carriers once a
+// second (linkwatch_urgent_event in net/core/link_watch.c): what happens to one
+// host would keep the news from another for up to a second. Links that name
+// another one as what they lie on are told of at once, and a veth does, unless
+// both its ends have the same index: which the first links of two hosts would
+// have.
+func (l *Lab) nextEnd() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ends += 2
+	return endFirst + l.ends
 }
 
 // up sets the interface up and runs more lines of ip(8), all in one process:
