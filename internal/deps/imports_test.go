@@ -1,6 +1,7 @@
 package deps
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -168,7 +169,7 @@ func (t *tree) checkBan(f *file, b ban) []violation {
 		if got != tree && (!isTree || !strings.HasPrefix(got, tree+"/")) {
 			continue
 		}
-		who := strings.Join(b.only, ", ")
+		who := cmp.Or(strings.Join(b.only, ", "), "tests")
 		if b.names == nil {
 			out = append(out, violation{t.at(spec.Pos()), fmt.Sprintf("%s is for %s: %s", got, who, b.reason)})
 			continue
