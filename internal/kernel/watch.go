@@ -28,6 +28,7 @@ type dirt struct {
 	addresses bool
 	onLink    bool
 	sysctls   bool
+	carrier   bool // one was lost: others may be, see carriers
 }
 
 func (d *dirt) any() bool {
@@ -45,20 +46,25 @@ func (d *dirt) route(k routeKey) {
 // Watch keeps routes, rules, address and sysctls as wanted and tells subscribers
 // of links, until ctx ends (then it returns nil). It acts on events within
 // milliseconds, compares everything each minute, and at once when the kernel
-// says that events were lost. One Watch runs at a time.
+// says that events were lost. Where the kernel tells late it asks: see carriers.
+// One Watch runs at a time.
 func (h *Host) Watch(ctx context.Context, log *slog.Logger) error {
 	stop := context.AfterFunc(ctx, h.events.wake)
 	defer stop()
 	d := &dirt{all: true}
-	var next time.Time
+	var resync time.Time
+	var late carriers
 	for {
 		if d.all {
-			next = time.Now().Add(resyncInterval)
+			resync = time.Now().Add(resyncInterval)
+		}
+		if d.carrier {
+			late.lost(time.Now())
 		}
 		if d.any() && h.repair(d, log) {
 			pause(ctx, repairPause)
 		}
-		if err := h.events.waitUntil(next); err != nil {
+		if err := h.events.waitUntil(late.before(resync)); err != nil {
 			return fmt.Errorf("watching the kernel's tables: %w", err)
 		}
 		// After waitUntil: or the wake-up could come before it and be lost.
@@ -68,13 +74,18 @@ func (h *Host) Watch(ctx context.Context, log *slog.Logger) error {
 		d = &dirt{}
 		err := h.events.collect(func(hd header, body []byte) error { return h.heed(d, hd, body) })
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			d.all = !time.Now().Before(resync)
+		case errors.Is(err, unix.ENOBUFS):
 			d.all = true
 		case errors.Is(err, errMessage):
 			log.Warn("reading a netlink event", "err", err)
 			d.all = true
 		case err != nil:
 			return fmt.Errorf("watching the kernel's tables: %w", err)
+		}
+		if late.isDue(time.Now()) {
+			h.askCarriers(d, log)
 		}
 	}
 }
@@ -123,8 +134,17 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if !h.subscribers.tell(LinkEvent{Link: l, Removed: removed}) {
-		return nil
+	isSetUp := native.Uint32(body[8:])&unix.IFF_UP != 0
+	d.carrier = d.carrier || isSetUp && !l.Up && !removed && h.subscribers.isUp(l.Index)
+	h.noteLink(d, LinkEvent{Link: l, Removed: removed})
+	return nil
+}
+
+// noteLink tells the subscribers what a link is now, and notes what follows.
+func (h *Host) noteLink(d *dirt, e LinkEvent) {
+	l := e.Link
+	if !h.subscribers.tell(e) {
+		return
 	}
 	d.sysctls = d.sysctls || !isOurLink(l.Name) // a new one may heed advertisements
 	d.onLink = d.onLink || !isOurLink(l.Name)   // IPv4 routes go with their link without an event
@@ -134,7 +154,6 @@ func (h *Host) heedLink(d *dirt, removed bool, body []byte) error {
 	// IPv4 routes go with their link without an event, and come back with no one.
 	// While it is down nothing can be put back.
 	d.all = d.all || (l.Up && h.uses(l.Index))
-	return nil
 }
 
 // heedAddress: with the node's address the kernel takes the preferred source out
