@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,30 +17,41 @@ import (
 // kind to sorted lines.
 type CensusReply struct{ Lines map[string][]string }
 
-// Census counts. Neighbour caches are left out: they come and go with traffic.
-func (a *Agent) Census(_ struct{}, reply *CensusReply) error {
-	reply.Lines = map[string][]string{"process": processes()} // before we start any
-	commands := map[string][]string{
-		"link":     {"ip", "-d", "-o", "link", "show"},
-		"address":  {"ip", "-o", "addr", "show"},
-		"route 4":  {"ip", "-4", "-d", "-o", "route", "show", "table", "all"},
-		"route 6":  {"ip", "-6", "-d", "-o", "route", "show", "table", "all"},
-		"rule 4":   {"ip", "-4", "rule", "show"},
-		"rule 6":   {"ip", "-6", "rule", "show"},
-		"nftables": {"nft", "-s", "list", "ruleset"},
-	}
-	for kind, args := range commands {
-		out, err := run1(args...)
+// listings are the kinds that ip(8) tells of.
+var listings = map[string][]string{
+	"link":    {"ip", "-d", "-o", "link", "show"},
+	"address": {"ip", "-o", "addr", "show"},
+	"route 4": {"ip", "-4", "-d", "-o", "route", "show", "table", "all"},
+	"route 6": {"ip", "-6", "-d", "-o", "route", "show", "table", "all"},
+	"rule 4":  {"ip", "-4", "rule", "show"},
+	"rule 6":  {"ip", "-6", "rule", "show"},
+}
+
+// Listings is a census of some of the kinds that ip(8) tells of: a quick look.
+func (a *Agent) Listings(kinds []string, reply *CensusReply) error {
+	reply.Lines = map[string][]string{}
+	for _, kind := range kinds {
+		out, err := run1(listings[kind]...)
 		if err != nil {
 			return err
 		}
-		if kind == "nftables" {
-			reply.Lines[kind] = nftTables(out)
-			continue
-		}
 		reply.Lines[kind] = normalLines(kind, out)
 	}
-	var err error
+	return nil
+}
+
+// Census counts. Neighbour caches are left out: they come and go with traffic.
+func (a *Agent) Census(_ struct{}, reply *CensusReply) error {
+	running := processes() // before we start any
+	if err := a.Listings(slices.Collect(maps.Keys(listings)), reply); err != nil {
+		return err
+	}
+	reply.Lines["process"] = running
+	tables, err := run1("nft", "-s", "list", "ruleset")
+	if err != nil {
+		return err
+	}
+	reply.Lines["nftables"] = nftTables(tables)
 	if reply.Lines["hook"], err = hooks(); err != nil {
 		return err
 	}

@@ -26,6 +26,17 @@ func (l *Lab) Census(hosts ...*Host) Census {
 	return c
 }
 
+// Listings is a census of the host's addresses, rules and routes alone, which takes
+// a tenth of the time.
+func (h *Host) Listings() Census {
+	h.Lab.TB.Helper()
+	var reply CensusReply
+	if err := h.call("Listings", []string{"address", "rule 4", "rule 6", "route 4", "route 6"}, &reply); err != nil {
+		h.Lab.TB.Fatalf("%v", err)
+	}
+	return Census{h.Name: reply.Lines}
+}
+
 // Diff returns one line for each thing that is in only one of both.
 func (c Census) Diff(after Census) []string {
 	var diff []string

@@ -189,6 +189,30 @@ const sentinel = "re6st-sentinel"
 // a shortcut leaves to the stack: both keep the order.
 func (w *world) settle() []outcome {
 	w.t.Helper()
+	all, missing := w.flush(lab.Slow(10 * time.Second))
+	if len(missing) > 0 {
+		w.t.Fatalf("sentinels that did not come: %v", missing)
+	}
+	return all
+}
+
+// establish waits until every tunnel has a session. While both ends make one at the
+// same time packets can be lost, so sentinels are sent until all of them come.
+func (w *world) establish() {
+	w.t.Helper()
+	var missing []string
+	for range 10 {
+		if _, missing = w.flush(lab.Slow(3 * time.Second)); len(missing) == 0 {
+			return
+		}
+	}
+	w.t.Fatalf("no session: sentinels that did not come: %v", missing)
+}
+
+// flush sends sentinels, and gives what came until the last of them had, and which
+// did not come.
+func (w *world) flush(patience time.Duration) (all []outcome, late []string) {
+	w.t.Helper()
 	w.round++
 	missing := map[string]bool{}
 	for _, from := range w.ingress {
@@ -205,8 +229,7 @@ func (w *world) settle() []outcome {
 			}
 		}
 	}
-	var all []outcome
-	deadline := time.Now().Add(lab.Slow(10 * time.Second))
+	deadline := time.Now().Add(patience)
 	for len(missing) > 0 {
 		some := w.drain()
 		for _, o := range some {
@@ -218,11 +241,11 @@ func (w *world) settle() []outcome {
 			continue
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("sentinels that did not come: %v", slices.Collect(maps.Keys(missing)))
+			break
 		}
 		w.await()
 	}
-	return all
+	return all, slices.Collect(maps.Keys(missing))
 }
 
 // await waits a moment, or until something comes out.

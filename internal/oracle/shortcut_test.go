@@ -230,5 +230,5 @@ func (w *world) withoutOffload() {
 		p.Offload = p.Offload && name == lanName
 		w.plans[name] = p
 	}
-	w.settle() // sessions first
+	w.establish()
 }
