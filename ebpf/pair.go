@@ -46,6 +46,42 @@ func CheckPairs(pairs []Pair) error {
 	return err
 }
 
+// A Hole is the sources of a pair's inside that have no counterpart: those in Inside
+// whose bits under Mask are those of Value.
+type Hole struct {
+	Inside      netip.Prefix
+	Mask, Value netip.Addr
+}
+
+// Holes are those of all pairs, the longest inside first: that of an address is the
+// first whose inside holds it. Pairs whose outside is the longer prefix have more, and
+// are left out.
+func Holes(pairs []Pair) []Hole {
+	var all []Hole
+	for _, p := range pairs {
+		if p.Outside.Bits() > p.Inside.Bits() {
+			continue
+		}
+		// RFC 6296, section 3.4: bits 48 to 63; section 3.5: the whole identifier.
+		from, to := 48, 64
+		if p.length() > 48 {
+			from, to = 64, 128
+		}
+		mask, value := [16]byte{}, p.Inside.Addr().As16()
+		for bit := range 128 {
+			if b := byte(0x80) >> (bit % 8); bit < p.Inside.Bits() || (bit >= from && bit < to) {
+				mask[bit/8] |= b
+				if bit >= from {
+					value[bit/8] |= b
+				}
+			}
+		}
+		all = append(all, Hole{p.Inside, netip.AddrFrom16(mask), netip.AddrFrom16(value)})
+	}
+	slices.SortStableFunc(all, func(a, b Hole) int { return cmp.Compare(b.Inside.Bits(), a.Inside.Bits()) })
+	return all
+}
+
 // compile makes what the programs read.
 func compile(pairs []Pair) (translateConfig, error) {
 	var c translateConfig

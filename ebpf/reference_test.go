@@ -106,13 +106,19 @@ func (r reference) packet(frame []byte, outwards bool) ([]byte, refVerdict) {
 	if len(icmp) > 0 && icmp[0] >= 133 && icmp[0] <= 137 {
 		return out, refNext
 	}
+	if _, outcome := r.address(dst, true); outwards && outcome != refForeign {
+		return out, refNext // from inside to inside
+	}
 	own, at, quotedAt := src, 8, 24
 	if !outwards {
 		own, at, quotedAt = dst, 24, 8
 	}
 	now, outcome := r.address(own, outwards)
 	if outcome == refUnmapped {
-		return out, refDrop
+		if outwards {
+			return out, refDrop
+		}
+		return out, refNext
 	}
 	put(ip[at:], now)
 	if len(icmp) > 0 && icmp[0] < 128 && len(icmp) >= 8+quotedAt+16 && icmp[8]>>4 == 6 {

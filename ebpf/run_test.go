@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"pgregory.net/rapid"
 )
 
 // shortest is what BPF_PROG_TEST_RUN takes of IPv6; the stack drops what is
@@ -253,7 +255,8 @@ func TestPackets(t *testing.T) {
 		{name: "source elsewhere stays", frame: frame(addr("2600::1"), far, protoTCP, tcp(0)), outwards: true, src: addr("2600::1"), dst: far},
 		{name: "destination inside comes from outside", frame: frame(far, in, protoTCP, tcp(0)), src: far, dst: in},
 		{name: "subnet 0xffff has no mapping (3.2)", frame: frame(addr("fd00:1:0:ffff::1"), far, protoTCP, tcp(0)), outwards: true, want: refDrop},
-		{name: "nor from outside (3.3)", frame: frame(far, addr("2001:db8:1:ffff::1"), protoTCP, tcp(0)), want: refDrop},
+		{name: "nor from outside (3.3): the stack answers", frame: frame(far, addr("2001:db8:1:ffff::1"), protoTCP, tcp(0)), src: far, dst: addr("2001:db8:1:ffff::1")},
+		{name: "a machine of the mesh on the uplink", frame: frame(in, addr("fd00:1:0:a::1"), protoTCP, tcp(0)), outwards: true, src: in, dst: addr("fd00:1:0:a::1")},
 		{name: "an identifier of ones (3.5)", frame: frame(addr("fd00:4:0:5:ffff:ffff:ffff:ffff"), far, protoTCP, tcp(0)), outwards: true, want: refDrop},
 		{name: "no room in the longer prefix", frame: frame(addr("fd00:3:0:100::1"), far, protoTCP, tcp(0)), outwards: true, want: refDrop},
 		{name: "the longest prefix counts", frame: frame(addr("fd00:1:0:7::1"), far, protoTCP, tcp(0)), outwards: true, src: mapped(t, "fd00:1:0:7::1"), dst: far},
@@ -296,6 +299,43 @@ func TestPackets(t *testing.T) {
 		n.Egress.Bytes, n.Ingress.Bytes = 0, 0
 		if n != want {
 			t.Errorf("counted %+v, want %+v", n, want)
+		}
+	})
+}
+
+// What the gateway's filter is told has no counterpart has none, and nothing else.
+func TestPropertyHoles(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		pairs := slices.DeleteFunc(slices.Clone(somePairs), func(Pair) bool { return rapid.Bool().Draw(r, "without") })
+		words := rapid.SliceOfN(rapid.SampledFrom([]uint16{0, 1, 2, 3, 4, 5, 7, 0xfffe, 0xffff}), 8, 8).Draw(r, "words")
+		words[0] = 0xfd00
+		var b [16]byte
+		for i, w := range words {
+			binary.BigEndian.PutUint16(b[2*i:], w)
+		}
+		a := netip.AddrFrom16(b)
+		var inside Pair
+		for _, p := range pairs {
+			if p.Inside.Contains(a) && p.Inside.Bits() > inside.Inside.Bits() {
+				inside = p
+			}
+		}
+		if inside.Outside.Bits() > inside.Inside.Bits() {
+			return // the gateway refuses such a pair
+		}
+		got := false
+		for _, h := range Holes(pairs) {
+			if h.Inside.Contains(a) {
+				under := h.Mask.As16()
+				for i := range under {
+					under[i] &= b[i]
+				}
+				got = netip.AddrFrom16(under) == h.Value
+				break
+			}
+		}
+		if _, outcome := reference(pairs).address(a, true); got != (outcome == refUnmapped) {
+			r.Fatalf("%v: a hole %t, the reference says %v", a, got, outcome)
 		}
 	})
 }

@@ -49,7 +49,7 @@ struct counters {
 	__u64 packets;	  /* translated, by what they are on the wire: a GSO packet counts its segments */
 	__u64 bytes;
 	__u64 embedded;	  /* ICMPv6 errors with an address in the packet that they quote */
-	__u64 unmapped;	  /* dropped: the address has no counterpart */
+	__u64 unmapped;	  /* the address has no counterpart: dropped, or left to the stack on its way in */
 	__u64 failed;	  /* dropped: the packet could not be written */
 	__u64 hairpinned; /* egress: turned back, as it is for an address of our own outside */
 };
@@ -284,11 +284,21 @@ static inline_always int pass(struct __sk_buff *skb, int direction)
 	if (icmp && type >= 133 && type <= 137)
 		return NEXT;
 
+	/* From inside to inside: machines of the mesh may be on this link as well. */
+	if (direction == EGRESS) {
+		struct address dst = h.dst;
+
+		if (re6st_translate(&dst, c, EGRESS) != FOREIGN)
+			return NEXT;
+	}
+
 	struct address *a = direction == EGRESS ? &h.src : &h.dst;
 	int outcome = re6st_translate(a, c, direction);
 	if (outcome == UNMAPPED) {
 		n->unmapped++;
-		return DROP;
+		/* The gateway's filter knows that nothing with such a destination may be
+		 * forwarded, and has the kernel answer. What leaves it has answered before. */
+		return direction == EGRESS ? DROP : NEXT;
 	}
 	if (outcome == TRANSLATED) {
 		if (bpf_skb_store_bytes(skb, offset + (direction == EGRESS ? SRC_OFFSET : DST_OFFSET), a, sizeof(*a), 0)) {

@@ -63,6 +63,7 @@ func TestTranslatedPrefix(t *testing.T) {
 		t.Errorf("traced from outside: %v", hops)
 	}
 	wantTranslation(t, gate, inside, outside)
+	wantHolesAnswered(t, m, web)
 
 	// Filters that somebody removes are put back. (A stranger cannot detach what is
 	// on tcx.)
@@ -85,6 +86,57 @@ func TestTranslatedPrefix(t *testing.T) {
 	m.Stop()
 	l.WantClean(before, gate.Host)
 	m.WantClean()
+}
+
+// wantHolesAnswered asks from both sides for what RFC 6296 has no counterpart for:
+// subnet ffff. Nothing of it passes, and who asks is told.
+func wantHolesAnswered(t *testing.T, m *lab.Mesh, web *lab.Port) {
+	t.Helper()
+	const hole, nobody = "fd6e:1a2b:3c4d:ffff::1", "2001:db8:77:ffff::1"
+	gate, node := m.Nodes[0], m.Nodes[1]
+	answered := func(from *lab.Host, by netip.Addr, args ...string) {
+		t.Helper()
+		m.Lab.Await(from.Name+" to be told", 20*time.Second, func() error {
+			out, err := from.Try(append([]string{"ping", "-6", "-c", "1", "-W", "1"}, args...)...)
+			if err == nil || !strings.Contains(out, "From "+by.String()+" ") {
+				return fmt.Errorf("ping %v: %v, %s", args, err, out)
+			}
+			return nil
+		})
+	}
+	seen := web.Link.A.Dump()
+	answered(web.Host, gate.Port.V6, nobody)
+
+	// Somebody who has such an address, and a gateway that knows the way back.
+	tunnels, err := gate.Up()
+	if err != nil || len(tunnels) == 0 {
+		t.Fatalf("tunnels: %v, %v", tunnels, err)
+	}
+	back := fmt.Sprintf("%s/128 dev %s table 326", hole, tunnels[0].Interface)
+	gate.Host.IP("route add " + back)
+	node.Host.IP("addr add " + hole + "/128 dev lo")
+	m.Lab.Await("the node's own edge to be out of the way", 20*time.Second, func() error {
+		_, _ = node.Host.Try("nft", "flush", "ruleset")
+		out, err := node.Host.Try("ping", "-6", "-c", "1", "-W", "1", "-I", hole, web.V6.String())
+		if err == nil || !strings.Contains(out, "From "+gate.Address.String()+" ") {
+			return fmt.Errorf("ping: %v, %s", err, out)
+		}
+		return nil
+	})
+	node.Host.IP("addr del " + hole + "/128 dev lo")
+	gate.Host.IP("route del " + back)
+	s, err := statusOf(gate)
+	if err != nil || s.Dropped["source has no counterpart outside"] == 0 || s.Dropped["nobody's counterpart"] == 0 {
+		t.Errorf("counted: %v, %v", s.Dropped, err)
+	}
+	seen.Stop()
+	if n, first, err := seen.Count("src net fd00::/8"); err != nil || n != 0 {
+		t.Errorf("%d packets from inside on the Internet (%v), the first: %s", n, err, first)
+	}
+	// And nothing of it went around by the default route: each came once.
+	if n, first, err := seen.Count("icmp6[icmp6type] == 3"); err != nil || n != 0 {
+		t.Errorf("%d packets went around until their hop limit ended (%v): %s", n, err, first)
+	}
 }
 
 // seenAs wants the server to see the node by the address.

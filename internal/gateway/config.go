@@ -31,6 +31,11 @@ type Config struct {
 	IPv4     Way // Masquerade or Off
 	NAT64    netip.Prefix
 	Pool     netip.Prefix // IPv4 sources of NAT64, masqueraded as those of the mesh are
+	// Outside are the prefixes that are translated, as the Internet knows them: what
+	// comes for one of their addresses and is not translated is nobody's. Holes are
+	// what of the inside is not translated.
+	Outside []netip.Prefix
+	Holes   []Hole
 	// Uplink is the interface to the Internet; empty: that of the default route,
 	// for each family.
 	Uplink string
@@ -46,7 +51,10 @@ type Config struct {
 	// Uplinks is told the interface of each family before anything leaves by it,
 	// empty: none. An error keeps IPv6 closed, and says why. May be nil.
 	Uplinks func(v4, v6 string) error
-	Log     *slog.Logger
+	// Facing is told all interfaces by which the Internet is reached, whether or not
+	// one of them is chosen: before the filter asks for what comes in there. May be nil.
+	Facing func(interfaces []string)
+	Log    *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -62,6 +70,9 @@ func (c Config) withDefaults() Config {
 	if c.Uplinks == nil {
 		c.Uplinks = func(string, string) error { return nil }
 	}
+	if c.Facing == nil {
+		c.Facing = func([]string) {}
+	}
 	return c
 }
 
@@ -76,6 +87,7 @@ type Capabilities struct {
 	NAT4      error
 	NAT6      error
 	MSS       error
+	Reject    error
 }
 
 // missing says, for each family, what of the kernel the way out lacks. A gateway

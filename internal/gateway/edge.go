@@ -223,7 +223,6 @@ func (f family) sourceIn(p netip.Prefix) []expr.Any {
 	for i := range p.Bits() {
 		mask[i/8] |= 0x80 >> (i % 8)
 	}
-	return append(f.address(f.src),
-		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: f.size, Mask: mask, Xor: make([]byte, f.size)},
-		equals(p.Masked().Addr().AsSlice()...))
+	m, _ := netip.AddrFromSlice(mask)
+	return f.masked(f.src, m, p.Masked().Addr())
 }

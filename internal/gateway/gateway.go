@@ -51,6 +51,7 @@ type Gateway struct {
 	keeper   keeper
 	trouble  string // why the uplinks' owner is not ready
 	told     [2]string
+	facing   []string // nil: not told
 	isTold   bool
 	open     [2]bool
 	isOpened bool
@@ -360,20 +361,28 @@ func (g *Gateway) isRefused() bool { return !g.isOpened || g.trouble != "" }
 
 // refresh keeps the table as it must be, before anything may leave by it.
 func (g *Gateway) refresh(now time.Time, admitted []netip.Prefix) {
-	if g.can.Tables != nil || !g.isSeen {
+	if !g.isSeen {
 		return
 	}
 	c := g.config
+	uplinks := g.sight.uplinks(c.Uplink)
+	if g.facing == nil || !slices.Equal(g.facing, uplinks) {
+		g.config.Facing(uplinks)
+		g.facing = append([]string{}, uplinks...)
+	}
+	if g.can.Tables != nil {
+		return
+	}
 	mesh := slices.Concat(c.Networks, admitted)
 	if c.Pool.IsValid() {
 		mesh = append(mesh, c.Pool)
 	}
 	slices.SortFunc(mesh, netip.Prefix.Compare)
-	uplinks := g.sight.uplinks(c.Uplink)
 	local, wide := g.sight.local(mesh, uplinks)
 	wants := content{
 		mesh: slices.Compact(mesh), local: local, uplinks: uplinks, others: g.sight.others(c.Instance), letIn: c.LetIn,
 		masq4: c.masquerades4() && g.can.NAT4 == nil, masq6: c.IPv6 == Masquerade && g.can.NAT6 == nil, mss: g.can.MSS == nil,
+		outside: c.Outside, holes: c.Holes, reject: g.can.Reject == nil,
 	}
 	g.setWide(wide)
 	g.keeper.keep(now, wants)

@@ -171,5 +171,6 @@ func Probe(instance string) Capabilities {
 		NAT4:      try(nat(unix.NFPROTO_IPV4)),
 		NAT6:      try(nat(unix.NFPROTO_IPV6)),
 		MSS:       try(func(b *builder) { filter(b, isSYN(), clamp()) }),
+		Reject:    try(func(b *builder) { filter(b, reject()) }),
 	}
 }

@@ -22,11 +22,16 @@ type content struct {
 	masq6   bool
 	mss     bool
 	bar     bool // nothing else: no packet from tunnel to tunnel
+	// Of the prefix translation: its outside, and what it leaves out.
+	outside []netip.Prefix
+	holes   []Hole
+	reject  bool // the kernel can answer
 }
 
 func (c content) equal(o content) bool {
 	return slices.Equal(c.mesh, o.mesh) && slices.Equal(c.local, o.local) && slices.Equal(c.uplinks, o.uplinks) &&
-		slices.Equal(c.others, o.others) && c.letIn == o.letIn && c.masq4 == o.masq4 && c.masq6 == o.masq6 && c.mss == o.mss && c.bar == o.bar
+		slices.Equal(c.others, o.others) && c.letIn == o.letIn && c.masq4 == o.masq4 && c.masq6 == o.masq6 && c.mss == o.mss && c.bar == o.bar &&
+		slices.Equal(c.outside, o.outside) && slices.Equal(c.holes, o.holes) && c.reject == o.reject
 }
 
 // What our rules count, by the comment of the rule.
@@ -34,6 +39,8 @@ const (
 	countForeign = "source is not of the mesh"
 	countSpoofed = "from outside with a source of the mesh"
 	countInbound = "from outside, not asked for"
+	countHole    = "source has no counterpart outside"
+	countNobody  = "nobody's counterpart"
 	countTransit = "in transit, which this node does not carry"
 )
 
@@ -92,6 +99,9 @@ func put(instance string, c content) (size, error) {
 	conn.AddTable(b.table)
 	b.prefixes("mesh", c.mesh)
 	b.prefixes("local", c.local)
+	if len(c.holes) > 0 {
+		b.prefixes("outside", c.outside)
+	}
 	b.set("uplinks", nftables.TypeIFName, false, namesOf(c.uplinks))
 	b.set("others", nftables.TypeIFName, false, namesOf(c.others))
 	b.filter(c)
@@ -144,6 +154,7 @@ func (b *builder) filter(c content) {
 
 	b.rule(forward, "", b.in("others"), accept())
 	b.rule(forward, "", b.out("others"), accept())
+	b.leavesWithout(c, forward)
 	b.rule(forward, "", tunnelIn(), jump(out))
 	b.rule(forward, "", b.in("uplinks"), jump(in))
 
@@ -154,11 +165,13 @@ func (b *builder) filter(c content) {
 	})
 	b.rule(out, countForeign, count(), drop())
 
+	b.comesWithout(c, in, b.address(bothFamilies[0], bothFamilies[0].src, "local")...)
 	b.eachFamily(func(f family) {
 		b.rule(in, "", b.address(f, f.src, "local"), accept())
 		b.rule(in, countSpoofed, b.address(f, f.src, "mesh"), count(), drop())
 		b.rule(in, "", b.address(f, f.dst, "mesh"), jump(inside))
 	})
+	b.comesWithout(c, in)
 	// What is for the mesh has been decided on: no one outside is to reach another
 	// outside through it.
 	b.rule(in, countInbound, tunnelOut(), count(), drop())

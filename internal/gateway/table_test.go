@@ -15,6 +15,9 @@ func someContent() content {
 	return content{
 		mesh: prefixes("2001:db8:42::/48", "10.42.0.0/16", "2001:db8:99::/48"), local: prefixes("2001:db8:42:7::/64"),
 		uplinks: []string{"eth0"}, others: []string{"re6st-00000001"}, masq4: true, masq6: true, mss: true,
+		outside: prefixes("2001:db8:77::/48"), reject: true, holes: []Hole{{
+			Inside: netip.MustParsePrefix("2001:db8:42::/48"), Mask: netip.MustParseAddr("ffff:ffff:ffff:ffff::"), Value: netip.MustParseAddr("2001:db8:42:ffff::"),
+		}},
 	}
 }
 
@@ -23,7 +26,7 @@ func TestTableInTheKernel(t *testing.T) {
 		return
 	}
 	can := Probe(instance)
-	if can.Tables != nil || can.Conntrack != nil || can.NAT4 != nil || can.NAT6 != nil || can.MSS != nil {
+	if can.Tables != nil || can.Conntrack != nil || can.NAT4 != nil || can.NAT6 != nil || can.MSS != nil || can.Reject != nil {
 		t.Fatalf("the kernel lacks something: %+v", can)
 	}
 	if got := ruleset(t); got != "" {
@@ -39,6 +42,8 @@ func TestTableInTheKernel(t *testing.T) {
 		"table inet re6st-1f2e3d4c", "type filter hook forward priority filter; policy accept;", "type nat hook postrouting priority srcnat;",
 		"elements = { 2001:db8:42::/48,", "2001:db8:99::/48 }", "10.42.0.0/16", "tcp option maxseg size set rt mtu", "masquerade",
 		"ct state established,related accept", `comment "source is not of the mesh"`, `iifname "re6st-*" jump out`, `oifname @uplinks ip saddr @mesh4 masquerade`,
+		"ip6 saddr 2001:db8:42:ffff::/64 counter reject with icmpv6 policy-fail", "oifname @uplinks ip6 daddr != @mesh6 jump holes",
+		"ip6 daddr @outside6 counter reject with icmpv6 addr-unreachable",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the table has no %q", want)
@@ -54,8 +59,8 @@ func TestTableInTheKernel(t *testing.T) {
 	}
 	n, err := counts(instance)
 	must(t, err)
-	if len(n) != 3 || n[countForeign] != 0 {
-		t.Errorf("counts %v, want three of nothing", n)
+	if len(n) != 5 || n[countForeign] != 0 {
+		t.Errorf("counts %v, want five of nothing", n)
 	}
 	for what, change := range map[string]string{
 		"rule":    "flush chain inet re6st-1f2e3d4c forward",

@@ -31,6 +31,28 @@ func (d *daemon) pairs() []ebpf.Pair {
 	return all
 }
 
+// translatedOutside and translationHoles are what the gateway's filter knows of the
+// translation: who asks for what it leaves out is told so.
+func (d *daemon) translatedOutside() []netip.Prefix {
+	var all []netip.Prefix
+	if d.options.Gateway.isTranslated() {
+		for _, p := range d.pairs() {
+			all = append(all, p.Outside)
+		}
+	}
+	return all
+}
+
+func (d *daemon) translationHoles() []gateway.Hole {
+	var all []gateway.Hole
+	if d.options.Gateway.isTranslated() {
+		for _, h := range ebpf.Holes(d.pairs()) {
+			all = append(all, gateway.Hole(h))
+		}
+	}
+	return all
+}
+
 // checkTranslated refuses what can never be translated.
 func (d *daemon) checkTranslated() error {
 	if !d.options.Gateway.isTranslated() {
