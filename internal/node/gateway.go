@@ -145,7 +145,7 @@ func (d *daemon) makeGateway() error {
 		IPv6: o.way6(d.networks), IPv4: gateway.Way(o.IPv4), NAT64: d.nat64Prefix(), Pool: d.nat64PoolInUse(),
 		Uplink: o.Uplink, LetIn: o.Inbound == "all", Checks: o.Checks, Mark: kernel.DefaultMark,
 		Originate: d.originateDefault, Open: d.installed.SetGateway, Uplinks: d.uplinksChanged, Log: d.log,
-		Outside: d.translatedOutside(), Holes: d.translationHoles(),
+		Facing: func(uplinks []string) { d.lanPorts.outsideChanged(d, uplinks) }, Outside: d.translatedOutside(), Holes: d.translationHoles(),
 	})
 	return err
 }

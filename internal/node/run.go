@@ -72,6 +72,7 @@ type daemon struct {
 	translation translation
 	transit     transit
 	shortcut    shortcut
+	lanPorts    lanPorts
 
 	addressesDue nudge          // watchAddresses looks again
 	originated   []netip.Prefix // owned by followAnnounced

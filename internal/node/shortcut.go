@@ -3,14 +3,11 @@ package node
 import (
 	"context"
 	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
-	"re6st/ebpf"
 	"re6st/internal/fib"
 	"re6st/internal/gateway"
 	"re6st/internal/kernel"
@@ -81,7 +78,7 @@ func (d *daemon) runShortcut(ctx context.Context) error {
 	defer d.shortcut.end(d)
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return kernel.FollowFIB(ctx, d.options.Table, d.log, d.followed) })
-	all.Go(func() error { return d.watchLANPorts(ctx) })
+	all.Go(func() error { return d.lanPorts.watch(ctx, d) })
 	if d.options.Shortcut == bypassAuto {
 		all.Go(func() error {
 			gateway.WatchForeign(ctx, d.lanPlan.interfaces(), d.log, d.judgeForeign)
@@ -160,48 +157,6 @@ func (s *shortcut) decideLocked(d *daemon) {
 		d.log.Info("packets in transit go by the IP stack", "why", why)
 	}
 	s.isTold = s.isTold || isOn || len(s.foreign) > 0
-}
-
-// watchLANPorts has the programs on the LANs too: what their machines send into the
-// mesh, from sources that the edge lets through, is in transit.
-func (d *daemon) watchLANPorts(ctx context.Context) error {
-	names := d.lanPlan.interfaces()
-	if len(names) == 0 || d.counting.programs == nil {
-		return nil
-	}
-	links, err := d.host.SubscribeLinks()
-	if err != nil {
-		return err
-	}
-	defer links.Close()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-links.C:
-			for _, e := range links.Take() {
-				if !slices.Contains(names, e.Link.Name) {
-					continue
-				}
-				if err := d.putLANPort(e); err != nil {
-					d.log.Warn("packets from a LAN go by the IP stack", "interface", e.Link.Name, "err", err)
-				}
-			}
-		}
-	}
-}
-
-func (d *daemon) putLANPort(e kernel.LinkEvent) error {
-	if e.Removed {
-		return d.counting.programs.Detach(e.Link.Index)
-	}
-	return d.counting.programs.Attach(ebpf.Port{Index: e.Link.Index, Kind: fib.Ethernet, Sources: d.ownSources()})
-}
-
-// ownSources are those that machines of this node's LANs may use. A source of
-// another member there is judged by the edge, in the stack.
-func (d *daemon) ownSources() []netip.Prefix {
-	return append(ownPrefixes(d.member.self), d.origins...)
 }
 
 // tunnelGoes is told before a tunnel's interface goes: no packet is sent there any
