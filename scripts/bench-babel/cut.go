@@ -186,12 +186,24 @@ func measureCuts(t lab.TB, d daemon, tm timers, topology string, manner, cuts in
 			o.Heal = append(o.Heal, time.Since(healed).Seconds())
 		}
 		<-time.After(time.Second)
-		lost, _ := lab.Lost(stream.Stop())
+		flows := stream.Stop()
+		lost, _ := lab.Lost(flows)
 		o.HealLost = append(o.HealLost, lost)
+		if lost > 0 {
+			tellHeal(t, o, i, healed, flows)
+		}
 	}
 	slices.Sort(o.Gaps)
 	slices.Sort(o.Heal)
 	return o
+}
+
+// tellHeal says what a heal has lost, and when: there may have been a cause.
+func tellHeal(t lab.TB, o outage, round int, healed time.Time, flows []lab.Flow) {
+	for _, f := range flows {
+		t.Logf("%s, %s, %s, Hello %g s, heal %d: %v, from %v after it, %d refused by the sender's kernel",
+			o.Daemon, o.Topology, o.Manner, o.Hello, round, f, f.GapStart.Sub(healed).Round(time.Millisecond), f.Refused)
+	}
 }
 
 // lossy is what a link that loses every tenth packet costs those who use it.

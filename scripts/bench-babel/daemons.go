@@ -10,11 +10,13 @@ import (
 // timers of a daemon; the zero value leaves its defaults.
 type timers struct{ Hello time.Duration }
 
-// hello is the interval in force: 4 s is everyone's default (RFC 8966,
-// appendix B).
+// helloDefault is everyone's (RFC 8966, appendix B).
+const helloDefault = 4 * time.Second
+
+// hello is the interval in force.
 func (t timers) hello() time.Duration {
 	if t.Hello == 0 {
-		return 4 * time.Second
+		return helloDefault
 	}
 	return t.Hello
 }

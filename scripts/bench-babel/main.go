@@ -32,6 +32,7 @@ type config struct {
 	rest     time.Duration
 	rounds   int
 	cuts     int
+	hellos   []time.Duration
 }
 
 var parts = []struct {
@@ -61,9 +62,10 @@ func run() int {
 	flag.DurationVar(&c.rest, "rest", 60*time.Second, "time over which a daemon at rest is measured")
 	flag.IntVar(&c.rounds, "rounds", 3, "repetitions of the costs, the daemons in turn")
 	flag.IntVar(&c.cuts, "cuts", 6, "how often each link is cut")
+	hellos := flag.String("hellos", "4s,1s,200ms", "comma-separated Hello intervals with which links are cut")
 	out := flag.String("json", "", "file to write the figures to, for machines")
 	flag.Parse()
-	if err := c.choose(*names, *sizes); err != nil || flag.NArg() > 0 || c.rounds < 1 || c.cuts < 1 {
+	if err := c.choose(*names, *sizes, *hellos); err != nil || flag.NArg() > 0 || c.rounds < 1 || c.cuts < 1 {
 		fmt.Fprintln(os.Stderr, "bench-babel: want known daemons and sizes, at least one round and cut:", err)
 		flag.Usage()
 		return 2
@@ -89,7 +91,7 @@ func run() int {
 	return 0
 }
 
-func (c *config) choose(names, sizes string) error {
+func (c *config) choose(names, sizes, hellos string) error {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(daemons, func(d daemon) bool { return d.name == name })
 		if i < 0 {
@@ -103,6 +105,13 @@ func (c *config) choose(names, sizes string) error {
 			return fmt.Errorf("size %q: want a number of prefixes", size)
 		}
 		c.prefixes = append(c.prefixes, n)
+	}
+	for hello := range strings.SplitSeq(hellos, ",") {
+		d, err := time.ParseDuration(hello)
+		if err != nil || d <= 0 {
+			return fmt.Errorf("interval %q of Hellos: want a duration", hello)
+		}
+		c.hellos = append(c.hellos, d)
 	}
 	return nil
 }
@@ -139,7 +148,11 @@ func bursts(c config, r *report) {
 
 // cuts waits more than it works: the daemons are measured side by side.
 func cuts(c config, r *report) {
-	for _, tm := range []timers{{}, {time.Second}, {200 * time.Millisecond}} {
+	for _, hello := range c.hellos {
+		tm := timers{hello}
+		if hello == helloDefault {
+			tm = timers{} // not a word about intervals
+		}
 		var wg sync.WaitGroup
 		for _, topology := range []string{"diamond", "ring"} {
 			for manner := range manners {
