@@ -36,9 +36,10 @@ pure internal/fib:
 internal/durable:
 internal/kernel: internal/fib?
 babel/speaker: babel babel/wire babel/mac? internal/kernel # port and group are the codec's
-tunnel/wg/userspace/device:
+pure tunnel/wg/userspace/ecn:
+tunnel/wg/userspace/device: tunnel/wg/userspace/ecn
 tunnel/wg/userspace: tunnel/wg/userspace/device internal/fib?
-tunnel/wg/userspace tests: internal/lab/packets
+tunnel/wg/userspace tests: tunnel/wg/userspace/ecn internal/lab/packets
 tunnel/wg: internal/{kernel,fib} tunnel/wg/userspace
 tunnel/wg/wgtest: tunnel/wg
 tunnel/traverse:

@@ -12,6 +12,7 @@
 // text form. Addresses and all other settings of the interface are tunnel/wg's.
 // Keys, sessions, timers and cookies are wireguard-go's (package device below).
 //
-// A device's listen_port counts where no other is up, and all have one mark.
-// wireguard-go does not carry ECN from the inner to the outer packet.
+// A device's listen_port counts where no other is up, and all have one mark. ECN is
+// carried from the inner to the outer packet and back (package ecn), which wireguard-go
+// itself does not.
 package userspace

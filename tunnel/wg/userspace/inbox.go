@@ -59,13 +59,14 @@ type run struct {
 	data   []byte // in buffer
 	size   int
 	from   *endpoint
+	class  uint8 // traffic class
 }
 
 // receive lets go of the buffer.
 func (r run) receive(in *device.Incoming) {
 	for data := r.data; len(data) > 0; {
 		size := min(r.size, len(data))
-		in.Add(data[:size], r.from)
+		in.Add(data[:size], r.from, r.class)
 		data = data[size:]
 	}
 	r.buffer.release()

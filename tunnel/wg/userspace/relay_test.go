@@ -356,11 +356,18 @@ func (b *stuckBind) Send(bufs [][]byte, to conn.Endpoint) error {
 	return b.share.Send(bufs, to)
 }
 
-func (b *stuckBind) TrySend(bufs [][]byte, to conn.Endpoint) (int, error) {
+func (b *stuckBind) SendMarked(bufs [][]byte, classes []uint8, to conn.Endpoint) error {
+	if b.isStuck.Load() {
+		<-b.release
+	}
+	return b.share.SendMarked(bufs, classes, to)
+}
+
+func (b *stuckBind) TrySend(bufs [][]byte, classes []uint8, to conn.Endpoint) (int, error) {
 	if b.isStuck.Load() {
 		return 0, nil
 	}
-	return b.share.TrySend(bufs, to)
+	return b.share.TrySend(bufs, classes, to)
 }
 
 // An egress that is stuck loses its newest packets, and holds up neither the ingress

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"re6st/tunnel/wg/userspace/ecn"
 )
 
 // stream makes packets of a few flows, most of which can be joined.
@@ -59,6 +61,13 @@ func (s *stream) packet() []byte {
 		}
 	} else {
 		binary.BigEndian.PutUint16(t[4:], uint16(len(t)))
+	}
+	if r.IntN(12) == 0 { // marked on its way
+		if is6 {
+			p[1] = ecn.CE << 4
+		} else {
+			p[1] = ecn.CE
+		}
 	}
 	setLength(p, len(p))
 	putTransportChecksum(t[check:], sum(t, pseudoHeader(addresses(p), protocol, len(t))))

@@ -20,7 +20,7 @@ const (
 	readMax = 32
 
 	socketBuffer = 7 << 20 // as wireguard-go's
-	controlMax   = 96      // PKTINFO and the size of a row
+	controlMax   = 96      // PKTINFO, traffic class and the size of a row
 	gsoMax       = 65487   // of one send: 65535, less the headers of IPv6 and UDP
 	sendPatience = 100     // ms to wait for room in the socket's buffer
 )
@@ -67,9 +67,11 @@ func (s *udpSocket) prepare(fd int, port uint16) (uint16, error) {
 	if s.is6 {
 		address = &unix.SockaddrInet6{Port: int(port)}
 		err = errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1),
-			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1))
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1))
 	} else {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		err = errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1))
 	}
 	if err != nil {
 		return 0, fmt.Errorf("setting up a UDP socket: %w", err)
@@ -107,13 +109,15 @@ func (s *udpSocket) setMark(mark uint32) error {
 	return nil
 }
 
-// arrived is one message of the kernel's: datagrams of one size in a row.
+// arrived is one message of the kernel's: datagrams of one size in a row, and of one
+// traffic class: it joins no others.
 type arrived struct {
 	buffer *lent // the receiver's
 	data   []byte
 	size   int // of each; the last may be smaller
 	from   *endpoint
-	few    bool // it came with no more than another
+	class  uint8 // traffic class
+	few    bool  // it came with no more than another
 }
 
 // receiver has what one reader of a socket needs. It borrows buffers only while
@@ -231,8 +235,8 @@ func (e *endpoint) read(name *unix.RawSockaddrInet6) bool {
 	return e.dst.Port() != 0
 }
 
-// readControl finds our address that was sent to, and the size of the datagrams
-// where the kernel has joined several.
+// readControl finds our address that was sent to, the traffic class, and the size of
+// the datagrams where the kernel has joined several.
 func (m *arrived) readControl(b []byte) {
 	for len(b) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(b)
@@ -244,6 +248,10 @@ func (m *arrived) readControl(b []byte) {
 			m.from.src = netip.AddrFrom16([16]byte(data[:16]))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			m.from.src = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			m.class = uint8(binary.NativeEndian.Uint32(data))
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			m.class = data[0]
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 2:
 			if size := int(binary.NativeEndian.Uint16(data)); size > 0 {
 				m.size = size

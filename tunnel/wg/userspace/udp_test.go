@@ -19,7 +19,7 @@ func listenBoth(t *testing.T, is6 bool) (*udpSocket, uint16) {
 // sendAndReceive gives the datagrams that arrive, until there are as many.
 func sendAndReceive(t *testing.T, from, to *udpSocket, e *endpoint, bufs [][]byte) (got [][]byte, last *endpoint) {
 	t.Helper()
-	must(t, from.send(bufs, e))
+	must(t, from.send(bufs, make([]uint8, len(bufs)), e))
 	r := &receiver{socket: to}
 	for len(got) < len(bufs) {
 		must(t, r.receive(func(m arrived) {

@@ -22,41 +22,48 @@ type sender struct {
 
 var senders = sync.Pool{New: func() any { return new(sender) }}
 
-// send sends datagrams, those of one size together. What the kernel refuses as a
-// row (the path's MTU is smaller, the card cannot) it gets one by one, and what it
-// refuses from our address it may send from another.
-func (s *udpSocket) send(bufs [][]byte, to *endpoint) error {
-	_, err := s.sendWithin(bufs, to, sendPatience)
+// handshakeClasses are the traffic classes of handshake messages: none. Kernel
+// WireGuard writes AF41 on them; from a program, Linux would take that for a wish to
+// wait behind everything else (rt_tos2priority makes it TC_PRIO_BULK).
+var handshakeClasses [batchSize]uint8
+
+// send sends datagrams, each with its traffic class, and those of one size and class
+// together. What the kernel refuses as a row (the path's MTU is smaller, the card
+// cannot) it gets one by one, and what it refuses from our address it may send from
+// another.
+func (s *udpSocket) send(bufs [][]byte, classes []uint8, to *endpoint) error {
+	_, err := s.sendWithin(bufs, classes, to, sendPatience)
 	return err
 }
 
 // trySend does not wait for room, and says how many of the datagrams are done with.
-func (s *udpSocket) trySend(bufs [][]byte, to *endpoint) (int, error) {
-	left, err := s.sendWithin(bufs, to, 0)
+func (s *udpSocket) trySend(bufs [][]byte, classes []uint8, to *endpoint) (int, error) {
+	left, err := s.sendWithin(bufs, classes, to, 0)
 	if err == unix.EAGAIN {
 		return len(bufs) - left, nil
 	}
 	return len(bufs), err
 }
 
-func (s *udpSocket) sendWithin(bufs [][]byte, to *endpoint, patience int) (left int, err error) {
+func (s *udpSocket) sendWithin(bufs [][]byte, classes []uint8, to *endpoint, patience int) (left int, err error) {
 	x := senders.Get().(*sender)
 	defer senders.Put(x)
 	defer clear(x.vectors[:]) // lent
 	var failed error
-	if err := s.use(func(fd int) { left, failed = s.sendAll(fd, x, bufs, to, patience) }); err != nil {
+	if err := s.use(func(fd int) { left, failed = s.sendAll(fd, x, bufs, classes, to, patience) }); err != nil {
 		return len(bufs), err
 	}
 	return left, failed
 }
 
-func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, to *endpoint, patience int) (left int, err error) {
+func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, classes []uint8, to *endpoint, patience int) (left int, err error) {
 	inRows := s.offload.Load()
 	waited := patience == 0
 	for len(bufs) > 0 {
-		x.fill(bufs, to, s.is6, inRows)
+		x.fill(bufs, classes, to, s.is6, inRows)
 		sent, errno := x.write(fd)
-		bufs = bufs[x.start(sent, len(bufs)):]
+		done := x.start(sent, len(bufs))
+		bufs, classes = bufs[done:], classes[done:]
 		if errno == 0 {
 			waited = patience == 0
 			continue
@@ -91,30 +98,30 @@ func (x *sender) start(n, total int) int {
 }
 
 // fill makes a message of each row.
-func (x *sender) fill(bufs [][]byte, to *endpoint, is6, inRows bool) {
+func (x *sender) fill(bufs [][]byte, classes []uint8, to *endpoint, is6, inRows bool) {
 	x.count = 0
 	for at := 0; at < len(bufs); {
 		n := 1
 		if inRows {
-			n = rowOf(bufs[at:])
+			n = rowOf(bufs[at:], classes[at:])
 		}
 		for i := at; i < at+n; i++ {
 			x.vectors[i].Base = unsafe.SliceData(bufs[i])
 			x.vectors[i].SetLen(len(bufs[i]))
 		}
-		x.message(at, n, len(bufs[at]), to, is6)
+		x.message(at, n, len(bufs[at]), classes[at], to, is6)
 		at += n
 	}
 }
 
 // rowOf says how many of the first datagrams can be one send: of one size, and
-// perhaps a smaller one at the end.
-func rowOf(bufs [][]byte) int {
+// perhaps a smaller one at the end, all of one class.
+func rowOf(bufs [][]byte, classes []uint8) int {
 	size := len(bufs[0])
 	total := size
 	for n := 1; n < len(bufs); n++ {
 		l := len(bufs[n])
-		if total += l; l > size || l == 0 || total > gsoMax {
+		if total += l; l > size || l == 0 || total > gsoMax || classes[n] != classes[0] {
 			return n
 		}
 		if l < size {
@@ -124,7 +131,7 @@ func rowOf(bufs [][]byte) int {
 	return len(bufs)
 }
 
-func (x *sender) message(at, n, size int, to *endpoint, is6 bool) {
+func (x *sender) message(at, n, size int, class uint8, to *endpoint, is6 bool) {
 	h := &x.headers[x.count].Msghdr
 	*h = unix.Msghdr{Iov: &x.vectors[at]}
 	h.SetIovlen(n)
@@ -144,6 +151,13 @@ func (x *sender) message(at, n, size int, to *endpoint, is6 bool) {
 	}
 	if n > 1 {
 		control = appendControl(control, unix.SOL_UDP, unix.UDP_SEGMENT, binary.NativeEndian.AppendUint16(make([]byte, 0, 2), uint16(size)), 2)
+	}
+	if class != 0 { // else it is the socket's own
+		level, kind := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
+		if is6 {
+			level, kind = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+		}
+		control = appendControl(control, level, kind, binary.NativeEndian.AppendUint32(make([]byte, 0, 4), uint32(class)), 4)
 	}
 	if len(control) > 0 {
 		h.Control = unsafe.SliceData(control)

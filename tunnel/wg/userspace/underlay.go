@@ -182,7 +182,7 @@ func (u *Underlay) deliver(now time.Time, m arrived) {
 	flush := func(end int) {
 		if owner != nil && start < end {
 			m.buffer.hold()
-			r := run{buffer: m.buffer, data: m.data[start:end], size: m.size, from: m.from}
+			r := run{buffer: m.buffer, data: m.data[start:end], size: m.size, from: m.from, class: m.class}
 			if m.few && last == transport && owner.receiveNow(r) {
 				start = end
 				return
@@ -241,6 +241,7 @@ type share struct {
 var (
 	_ conn.Bind         = (*share)(nil)
 	_ device.TryBind    = (*share)(nil)
+	_ device.MarkedBind = (*share)(nil)
 	_ device.DirectBind = (*share)(nil)
 )
 
@@ -339,8 +340,8 @@ func (b *share) ParseEndpoint(s string) (conn.Endpoint, error) { return parseEnd
 
 var errIndexTaken = errors.New("another device has that index: the next handshake takes another")
 
-// Send implements conn.Bind. It learns from handshake messages which index is
-// this device's.
+// Send implements conn.Bind, for handshake messages. It learns from them which index
+// is this device's.
 func (b *share) Send(bufs [][]byte, to conn.Endpoint) error {
 	s, e, err := b.socketFor(to)
 	if err != nil {
@@ -351,16 +352,25 @@ func (b *share) Send(bufs [][]byte, to conn.Endpoint) error {
 			return errIndexTaken
 		}
 	}
-	return s.send(bufs, e)
+	return s.send(bufs, handshakeClasses[:len(bufs)], e)
+}
+
+// SendMarked implements device.MarkedBind.
+func (b *share) SendMarked(bufs [][]byte, classes []uint8, to conn.Endpoint) error {
+	s, e, err := b.socketFor(to)
+	if err != nil {
+		return err
+	}
+	return s.send(bufs, classes, e)
 }
 
 // TrySend implements device.TryBind, for datagrams that are no handshakes.
-func (b *share) TrySend(bufs [][]byte, to conn.Endpoint) (int, error) {
+func (b *share) TrySend(bufs [][]byte, classes []uint8, to conn.Endpoint) (int, error) {
 	s, e, err := b.socketFor(to)
 	if err != nil {
 		return len(bufs), err
 	}
-	return s.trySend(bufs, e)
+	return s.trySend(bufs, classes, e)
 }
 
 func (b *share) socketFor(to conn.Endpoint) (*udpSocket, *endpoint, error) {

@@ -23,7 +23,8 @@ var errBindChanges = errors.New("the socket is being opened or closed")
 type direct struct {
 	sending sync.Mutex
 	queued  atomic.Int32 // batches for the sender that it is not done with
-	bufs    [][]byte     // of the one who sends
+	bufs    [][]byte     // of the one who sends, and their traffic classes
+	classes []uint8
 
 	receiving sync.Mutex
 	tunBufs   [][]byte // of the one who receives, and so burst
@@ -139,9 +140,9 @@ type Incoming struct {
 // Incoming makes one whose batches are of at most max datagrams.
 func (device *Device) Incoming(max int) *Incoming { return &Incoming{device: device, max: max} }
 
-// Add copies a datagram. Handshakes are left to the one who does that, or lost
+// Add copies a datagram, which came with that traffic class. Handshakes are left to the one who does that, or lost
 // where he has too many; all others wait for Flush, or until there are many.
-func (in *Incoming) Add(datagram []byte, from conn.Endpoint) {
+func (in *Incoming) Add(datagram []byte, from conn.Endpoint, class uint8) {
 	if len(datagram) < MinMessageSize || len(datagram) > MaxMessageSize {
 		return
 	}
@@ -163,7 +164,7 @@ func (in *Incoming) Add(datagram []byte, from conn.Endpoint) {
 	elem := in.device.GetInboundElement()
 	elem.buffer = in.device.GetMessageBuffer()
 	elem.packet = elem.buffer[:copy(elem.buffer[:], datagram)]
-	elem.keypair, elem.endpoint = in.keypair, from
+	elem.keypair, elem.endpoint, elem.class = in.keypair, from, class
 	in.batch.elems = append(in.batch.elems, elem)
 	if len(in.batch.elems) == in.max {
 		in.Flush()

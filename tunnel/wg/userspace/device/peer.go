@@ -119,7 +119,7 @@ func (device *Device) NewPeer(pk NoisePublicKey) (*Peer, error) {
 	return peer, nil
 }
 
-func (peer *Peer) SendBuffers(buffers [][]byte) error {
+func (peer *Peer) sendMarked(buffers [][]byte, classes []uint8) error {
 	// The one who sends may be the one who receives, for whom those who close
 	// the bind wait.
 	if !peer.device.net.TryRLock() {
@@ -143,7 +143,7 @@ func (peer *Peer) SendBuffers(buffers [][]byte) error {
 	}
 	peer.endpoint.Unlock()
 
-	err := peer.device.net.bind.Send(buffers, endpoint)
+	err := send(peer.device.net.bind, buffers, classes, endpoint) // see ecn.go
 	if err == nil {
 		var totalLen uint64
 		for _, b := range buffers {

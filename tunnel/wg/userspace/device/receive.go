@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.zx2c4.com/wireguard/conn"
+	"re6st/tunnel/wg/userspace/ecn"
 )
 
 type QueueHandshakeElement struct {
@@ -33,6 +34,7 @@ type QueueInboundElement struct {
 	counter  uint64
 	keypair  *Keypair
 	endpoint conn.Endpoint
+	class    uint8 // traffic class of the outer packet
 }
 
 type QueueInboundElementsContainer struct {
@@ -173,6 +175,7 @@ func (device *Device) RoutineReceiveIncoming(maxBatchSize int, recv conn.Receive
 				elem.keypair = keypair
 				elem.endpoint = endpoints[i]
 				elem.counter = 0
+				elem.class = 0
 
 				elemsForPeer, ok := elemsByPeer[peer]
 				if !ok {
@@ -454,6 +457,7 @@ func (peer *Peer) receiveDecrypted(elemsContainer *QueueInboundElementsContainer
 			continue
 		}
 
+		ecn.Decapsulate(elem.packet, elem.class)
 		bufs = append(bufs, elem.buffer[:MessageTransportOffsetContent+len(elem.packet)])
 		peer.direct.burst.add(elem)
 	}

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.zx2c4.com/wireguard/conn"
+
+	"re6st/tunnel/wg/userspace/ecn"
 )
 
 // Relay says where the packets of a burst go, which were decrypted in this order
@@ -44,8 +46,9 @@ type relayed struct {
 	state relayedState
 
 	// Of the one who sends, who alone takes elements away.
-	batch []*QueueOutboundElement
-	bufs  [][]byte
+	batch   []*QueueOutboundElement
+	bufs    [][]byte
+	classes []uint8 // of bufs
 }
 
 type relayedState uint8
@@ -58,9 +61,9 @@ const (
 
 // TryBind is a Bind that can be asked not to wait: TrySend says how many of the
 // datagrams are done with, be it that they were sent or that they cannot be. The
-// others may be sent later.
+// others may be sent later. Each has a traffic class of its own.
 type TryBind interface {
-	TrySend(bufs [][]byte, to conn.Endpoint) (n int, err error)
+	TrySend(bufs [][]byte, classes []uint8, to conn.Endpoint) (n int, err error)
 }
 
 // SetRelay makes r the one that decides; nil: all go to the TUN. Bursts on their
@@ -213,7 +216,7 @@ func (peer *Peer) trySendRelayed() bool {
 	n, err := 0, error(nil)
 	r.take()
 	if peer.direct.queued.Load() == 0 && !peer.isRekeyDue() {
-		n, err = peer.trySend(r.bufs)
+		n, err = peer.trySend(r.bufs, r.classes)
 	}
 	return peer.sentRelayed(n, err, relayedQueued)
 }
@@ -234,7 +237,7 @@ func (peer *Peer) sendRelayed() {
 	r.mu.Unlock()
 	for isDue {
 		r.take()
-		isDue = !peer.sentRelayed(len(r.bufs), peer.SendBuffers(r.bufs), relayedSending)
+		isDue = !peer.sentRelayed(len(r.bufs), peer.sendMarked(r.bufs, r.classes), relayedSending)
 		peer.keepKeyFreshSending()
 	}
 }
@@ -243,9 +246,9 @@ func (peer *Peer) sendRelayed() {
 func (r *relayed) take() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.batch, r.bufs = append(r.batch[:0], r.elems[:min(len(r.elems), relayedBatch)]...), r.bufs[:0]
+	r.batch, r.bufs, r.classes = append(r.batch[:0], r.elems[:min(len(r.elems), relayedBatch)]...), r.bufs[:0], r.classes[:0]
 	for _, elem := range r.batch {
-		r.bufs = append(r.bufs, elem.packet)
+		r.bufs, r.classes = append(r.bufs, elem.packet), append(r.classes, elem.class)
 	}
 }
 
@@ -280,7 +283,7 @@ func (peer *Peer) sentRelayed(n int, err error, next relayedState) bool {
 }
 
 // trySend says how many of the datagrams are done with.
-func (peer *Peer) trySend(bufs [][]byte) (int, error) {
+func (peer *Peer) trySend(bufs [][]byte, classes []uint8) (int, error) {
 	if !peer.device.net.TryRLock() {
 		return 0, nil
 	}
@@ -295,7 +298,7 @@ func (peer *Peer) trySend(bufs [][]byte) (int, error) {
 	if endpoint == nil || !isPlain { // the sender knows what to do
 		return 0, nil
 	}
-	n, err := bind.TrySend(bufs, endpoint)
+	n, err := bind.TrySend(bufs, classes, endpoint)
 	var sum uint64
 	for _, b := range bufs[:n] {
 		sum += uint64(len(b))
@@ -338,6 +341,7 @@ func (peer *Peer) seal(c *QueueOutboundElementsContainer) bool {
 
 // seal makes a message of the packet, in its buffer.
 func (elem *QueueOutboundElement) seal(mtu int) {
+	elem.class = ecn.Encapsulate(elem.packet)
 	header := elem.buffer[:MessageTransportHeaderSize]
 	binary.LittleEndian.PutUint32(header, MessageTransportType)
 	binary.LittleEndian.PutUint32(header[MessageTransportOffsetReceiver:], elem.keypair.remoteIndex)

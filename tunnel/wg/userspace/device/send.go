@@ -42,6 +42,7 @@ type QueueOutboundElement struct {
 	nonce   uint64                // nonce for encryption
 	keypair *Keypair              // keypair for encryption
 	peer    *Peer                 // related peer
+	class   uint8                 // traffic class of the outer packet
 }
 
 type QueueOutboundElementsContainer struct {
@@ -460,21 +461,21 @@ func (peer *Peer) send(elemsContainer *QueueOutboundElementsContainer) {
 		return
 	}
 	dataSent := false
-	bufs := peer.direct.bufs[:0]
+	bufs, classes := peer.direct.bufs[:0], peer.direct.classes[:0]
 	mtu := int(device.tun.mtu.Load())
 	for _, elem := range elemsContainer.elems {
 		elem.seal(mtu)
 		if len(elem.packet) != MessageKeepaliveSize {
 			dataSent = true
 		}
-		bufs = append(bufs, elem.packet)
+		bufs, classes = append(bufs, elem.packet), append(classes, elem.class)
 	}
-	peer.direct.bufs = bufs
+	peer.direct.bufs, peer.direct.classes = bufs, classes
 
 	peer.timersAnyAuthenticatedPacketTraversal()
 	peer.timersAnyAuthenticatedPacketSent()
 
-	err := peer.SendBuffers(bufs)
+	err := peer.sendMarked(bufs, classes)
 	clear(bufs)
 	if dataSent {
 		peer.timersDataSent()
