@@ -19,6 +19,7 @@ func (m *Manager) Offered(now time.Time, call uint64, from Peer, observed netip.
 		observed = netip.AddrPort{}
 	}
 	m.learnCaller(now, k, observed)
+	k.NoTransit = o.NoTransit
 	t := m.tunnels[id]
 	if t != nil {
 		m.again(now, t, call, observed, o)
@@ -139,7 +140,7 @@ func (m *Manager) answer(now time.Time, t *tunnel) {
 	t.endpoints = reachable(t.observed.Addr(), !t.observed.IsValid(), t.offer.Port, t.offer.Endpoints)
 	m.do(Reply{Call: t.call, Tunnel: t.id, Answer: control.Answer{
 		Protocol: control.Protocol, PublicKey: t.key, Port: t.port, Endpoints: m.ownEndpoints(t.port),
-		MTU: t.mtu, Observed: t.observed, Versions: m.versions,
+		MTU: t.mtu, Observed: t.observed, Versions: m.versions, NoTransit: m.noTransit,
 	}})
 	t.call = 0
 	m.connect(now, t)

@@ -29,6 +29,7 @@ type Manager struct {
 	silence    time.Duration
 	rand       *rand.Rand
 	parameters Parameters
+	noTransit  bool
 	selector   *Selector
 
 	started time.Time // zero until the first Advance
@@ -75,6 +76,9 @@ func (m *Manager) SetAddresses(_ time.Time, addresses []netip.Addr) {
 
 // SetVersions tells which documents this node has. Every message carries it.
 func (m *Manager) SetVersions(_ time.Time, v control.Versions) { m.versions = v }
+
+// SetNoTransit tells that this node carries nothing for others. Offers and answers say so.
+func (m *Manager) SetNoTransit(_ time.Time, no bool) { m.noTransit = no }
 
 // SetNetworks tells which prefixes the mesh carries, its own and others: no
 // endpoint lies in them, and those that were learned before are forgotten.

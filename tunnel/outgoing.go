@@ -102,7 +102,7 @@ func (m *Manager) sendOffer(now time.Time, t *tunnel) {
 	t.told = true
 	m.do(SendOffer{Tunnel: t.id, Peer: k.Peer, Target: t.target, Offer: control.Offer{
 		Protocol: control.Protocol, PublicKey: t.key, Port: t.port, Endpoints: m.ownEndpoints(t.port),
-		MTU: t.mtu, Reason: t.reason, Versions: m.versions,
+		MTU: t.mtu, Reason: t.reason, Versions: m.versions, NoTransit: m.noTransit,
 	}})
 }
 
@@ -142,6 +142,9 @@ func (m *Manager) Answered(now time.Time, id control.TunnelID, a control.Answer,
 }
 
 func (m *Manager) agree(now time.Time, t *tunnel, a control.Answer) {
+	if k := m.peers[t.peer]; k != nil {
+		k.NoTransit = a.NoTransit
+	}
 	if !t.target.Overlay {
 		m.observe(a.Observed)
 	}

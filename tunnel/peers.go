@@ -14,6 +14,9 @@ type Peer struct {
 	Name      string
 	Prefix    netip.Prefix
 	Endpoints []netip.AddrPort // of its control API, on the underlay
+	// NoTransit is what it said itself, last: asked who it is, or when a tunnel was agreed on. Nothing that others say
+	// changes it.
+	NoTransit bool
 }
 
 // ID is the peer's router-id.

@@ -106,7 +106,8 @@ func (m *Manager) Probed(now time.Time, id PeerID, r ProbeResult) {
 	k.nat = r.Target.Overlay
 	k.probing = false
 	k.answeredAt = now
-	k.answer = ProbeAnswer{RTT: r.RTT, Incoming: r.Info.Incoming, Room: r.Info.Room}
+	k.answer = ProbeAnswer{RTT: r.RTT, Incoming: r.Info.Incoming, Room: r.Info.Room, NoTransit: r.Info.NoTransit}
+	k.NoTransit = r.Info.NoTransit
 	if r.Target.Overlay {
 		k.answer.RTT = 0
 	}

@@ -68,6 +68,8 @@ type ProbeAnswer struct {
 	RTT      time.Duration
 	Incoming int
 	Room     int
+	// NoTransit: it leads to nobody but itself.
+	NoTransit bool
 }
 
 // Demand is how much this node sends to another at present: its own traffic, and what it carries for others.

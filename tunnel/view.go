@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"slices"
 	"time"
 
 	"re6st/tunnel/control"
@@ -36,17 +37,38 @@ func (v *view) count(r control.Reason) int {
 	return n
 }
 
-// eligible are the nodes to which a tunnel may be opened.
+// eligible are the nodes to which a tunnel may be opened. Those that are known to carry nothing for others are so only
+// if there are no others: they open tunnels of their own, by which they are reached. Who has no tunnel at all takes any.
 func (v *view) eligible() []PeerID {
 	out := make([]PeerID, 0, len(v.Known))
+	var ends []PeerID
 	for _, k := range v.Known {
 		a, answered := v.Answers[k.Peer]
 		useless := answered && (a.Failed || a.Room == 0)
-		if !k.Neighbour && !k.Blocked && !useless && !v.taken[k.Peer] {
+		if k.Neighbour || k.Blocked || useless || v.taken[k.Peer] {
+			continue
+		}
+		if answered && a.NoTransit && v.Connected > 0 {
+			ends = append(ends, k.Peer)
+		} else {
 			out = append(out, k.Peer)
 		}
 	}
+	if len(out) == 0 {
+		return ends
+	}
 	return out
+}
+
+// withTransit are those that lead elsewhere. To fill a gap one that does not is better than none.
+func (v *view) withTransit(r round, fit []PeerID) []PeerID {
+	isEnd := func(p PeerID) bool { return v.Answers[p].NoTransit }
+	lead := slices.DeleteFunc(slices.Clone(fit), isEnd)
+	isGap := r.purpose == fill && r.victim == (PeerID{})
+	if len(lead) == 0 && isGap && !slices.ContainsFunc(v.eligible(), func(p PeerID) bool { return !isEnd(p) }) {
+		return fit
+	}
+	return lead
 }
 
 // open adds a tunnel to the decision.
@@ -141,6 +163,7 @@ func (v *view) settle(r round) {
 			fit = append(fit, m)
 		}
 	}
+	fit = v.withTransit(r, fit)
 	if len(fit) == 0 || r.victim != (PeerID{}) && !v.replaceable(r.victim) {
 		return
 	}

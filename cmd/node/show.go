@@ -139,12 +139,15 @@ func printRoutes(w io.Writer, r status.Routes) {
 }
 
 func printPeers(w io.Writer, p status.Peers) {
-	fmt.Fprintln(w, "NAME\tADDRESS\tROUTE\tTUNNEL\tENDPOINTS")
+	fmt.Fprintln(w, "NAME\tADDRESS\tROUTE\tTRANSIT\tTUNNEL\tENDPOINTS")
 	for _, p := range p.Peers {
-		route := "no"
+		route, transit := "no", ""
 		if p.Reachable {
 			route = "yes"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Address, route, p.Tunnel, strings.Join(p.Endpoints, " "))
+		if p.NoTransit {
+			transit = "no"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Address, route, transit, p.Tunnel, strings.Join(p.Endpoints, " "))
 	}
 }

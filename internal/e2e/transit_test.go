@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
@@ -25,6 +26,23 @@ func TestN8_NoTransit(t *testing.T) {
 	m.AwaitUp()
 	m.AllPairs(30*time.Second, a, middle)
 	m.AllPairs(30*time.Second, middle, b)
+	for _, end := range []*lab.Node{a, b} {
+		out := end.Host.Run(end.Binary, "peers", "--json", "--state", end.State)
+		var doc struct {
+			Peers []struct {
+				Name      string
+				NoTransit bool `json:"no_transit"`
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &doc); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range doc.Peers {
+			if p.NoTransit != (p.Name == middle.Name) {
+				t.Errorf("%s says of %s: no transit %t", end.Name, p.Name, p.NoTransit)
+			}
+		}
+	}
 	// A way through would be known soon.
 	if soak() {
 		pause(time.Hour)

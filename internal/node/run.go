@@ -294,8 +294,8 @@ func (d *daemon) makeTunnels() {
 		Port: d.options.Port, Mark: kernel.DefaultMark,
 		Alias:      func(peer string) string { return kernel.Alias(d.instance, peer) },
 		Group:      kernel.Group(d.instance),
-		Parameters: d.tunnelParameters(d.documents.newest.Parameters),
-		Seeds:      d.options.Peers, Rand: newRand(), Log: d.log,
+		Parameters: d.tunnelParameters(d.documents.newest.Parameters), NoTransit: d.options.NoTransit,
+		Seeds: d.options.Peers, Rand: newRand(), Log: d.log,
 	})
 	d.agent.SetPeers(d.state.loadPeers(d.networks))
 	if doc, jws := d.documents.current(); jws != "" {

@@ -142,6 +142,7 @@ func (d *daemon) tryTransit() (isBlocked bool) {
 	if !d.transit.set(blocked, culprits) {
 		return blocked.Any()
 	}
+	d.agent.SetNoTransit(blocked.IPv6)
 	for _, h := range d.transitHealth() {
 		d.log.Warn(h.Text, "code", h.Code)
 	}

@@ -226,7 +226,7 @@ func (d *daemon) viewPeers() (status.Peers, error) {
 	for _, p := range peers {
 		peer := status.Peer{
 			Name: cmp.Or(d.ownerName(p.ID()), p.Name), Address: p.Address().String(), Prefix: p.Prefix.String(), RouterID: p.ID().String(),
-			Endpoints: []string{}, Tunnel: states[p.Address().String()], Reachable: reachable[p.Prefix],
+			Endpoints: []string{}, Tunnel: states[p.Address().String()], Reachable: reachable[p.Prefix], NoTransit: p.NoTransit,
 		}
 		for _, e := range p.Endpoints {
 			peer.Endpoints = append(peer.Endpoints, e.String())

@@ -156,4 +156,6 @@ type Peer struct {
 	Endpoints []string `json:"endpoints"`
 	Tunnel    string   `json:"tunnel"`    // state of the tunnel to it, else empty
 	Reachable bool     `json:"reachable"` // a route to it is installed
+	// NoTransit: it carries nothing for others, as it said last.
+	NoTransit bool `json:"no_transit"`
 }

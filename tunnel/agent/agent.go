@@ -41,6 +41,7 @@ type Config struct {
 	Group     uint32                   // of the tunnels' interfaces; 0: the kernel's default
 
 	Parameters tunnel.Parameters
+	NoTransit  bool             // from the beginning; see SetNoTransit
 	Seeds      []netip.AddrPort // control APIs of nodes whose identity is not known yet (--peer)
 	Rand       *rand.Rand
 	Log        *slog.Logger
@@ -93,6 +94,7 @@ type Agent struct {
 	pending    map[uint64]*offerCall
 	nextCall   uint64
 	endpoints  []netip.AddrPort // of our control API, as we know them
+	noTransit  bool             // this node carries nothing for others
 	neighbours map[tunnel.PeerID]tunnel.Peer
 	routed     map[tunnel.PeerID]bool
 	links      map[int]Link
@@ -140,6 +142,8 @@ func New(c Config) *Agent {
 		Self: c.Self.RouterID, Networks: networks, MTU: c.MTU, Silence: silentKeepalives * c.Keepalive,
 		Rand: c.Rand, Parameters: c.Parameters,
 	})
+	a.noTransit = c.NoTransit
+	a.manager.SetNoTransit(time.Time{}, c.NoTransit)
 	return a
 }
 
@@ -333,6 +337,14 @@ func (a *Agent) SetCarried(prefixes []netip.Prefix) {
 // SetParameters changes the numbers of the rule.
 func (a *Agent) SetParameters(p tunnel.Parameters) {
 	a.box.post(func(now time.Time) { a.manager.SetParameters(now, p) })
+}
+
+// SetNoTransit tells that this node carries nothing for others, or does again. Peers learn it when they next ask.
+func (a *Agent) SetNoTransit(no bool) {
+	a.box.post(func(now time.Time) {
+		a.noTransit = no
+		a.manager.SetNoTransit(now, no)
+	})
 }
 
 // SetAddresses tells where this node is on the underlay: the addresses of its interfaces, best first, and endpoints of

@@ -29,6 +29,7 @@ func (s api) Info(ctx context.Context, _ identity.Node, observed netip.AddrPort)
 			Protocol: control.Protocol, Name: s.a.config.Self.Name, Prefix: s.a.config.Self.Prefix,
 			Endpoints: s.a.endpoints, Observed: observed, Versions: s.a.gossip.versions(),
 			Incoming: incoming, Room: room, Uptime: control.Seconds(now.Sub(s.a.started)),
+			NoTransit: s.a.noTransit,
 		}
 	})
 	return info, refusal(err)

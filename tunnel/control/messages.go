@@ -25,6 +25,9 @@ type NodeInfo struct {
 	Incoming  int              `json:"incoming"` // tunnels that others opened to the sender
 	Room      int              `json:"room"`     // how many more it takes; 0: an offer would be refused
 	Uptime    Seconds          `json:"uptime"`
+	// NoTransit: the sender carries nothing for others, of IPv6, which is the mesh's own. It announces no ways either:
+	// who needs a neighbour to get elsewhere had better take another.
+	NoTransit bool `json:"no_transit"`
 }
 
 // Offer asks for a tunnel. The key pair was made for this tunnel alone.
@@ -36,6 +39,7 @@ type Offer struct {
 	MTU       int              `json:"mtu"`
 	Reason    Reason           `json:"reason"`
 	Versions  Versions         `json:"versions"`
+	NoTransit bool             `json:"no_transit"` // as in NodeInfo
 }
 
 // Answer accepts an Offer: the same from the other side.
@@ -47,6 +51,7 @@ type Answer struct {
 	MTU       int              `json:"mtu"`
 	Observed  netip.AddrPort   `json:"observed"`
 	Versions  Versions         `json:"versions"`
+	NoTransit bool             `json:"no_transit"`
 }
 
 // Patch changes a tunnel. Draining is all there is: no route shall use it, and it closes soon.
