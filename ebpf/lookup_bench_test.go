@@ -75,8 +75,7 @@ func (f *forwarder) variant(load func() (*ebpf.CollectionSpec, error), routes in
 	}
 	s := &Shortcut{ports: map[int]*port{}}
 	must(f, spec.LoadAndAssign(&s.objects, nil))
-	s.slots, err = newSlots(s.objects.Counters)
-	must(f, err)
+	s.slots = newSlots(s.objects.Counters)
 	s.routes = newRoutes(newPrefixes(&s.objects, s.slots), s.resolve)
 	route := shortcutRoute{Interface: uint32(f.index["tun1"]), Mtu: 1420, Counter: noSlot}
 	for i := range routes {

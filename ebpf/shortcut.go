@@ -89,9 +89,7 @@ func (s *Shortcut) load(header uint32) error {
 	if err != nil {
 		return refusal("loading the shortcut", err)
 	}
-	if s.slots, err = newSlots(s.objects.Counters); err != nil {
-		return errors.Join(err, s.objects.Close())
-	}
+	s.slots = newSlots(s.objects.Counters)
 	s.routes = newRoutes(newPrefixes(&s.objects, s.slots), s.resolve)
 	return nil
 }
@@ -381,5 +379,5 @@ func (s *Shortcut) Close() error {
 		close(s.renew)
 		s.renew = nil
 	}
-	return errors.Join(append(failures, s.objects.Close())...)
+	return errors.Join(append(failures, s.slots.close(), s.objects.Close())...)
 }

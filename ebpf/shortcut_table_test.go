@@ -462,3 +462,30 @@ func TestNeverAsked(t *testing.T) {
 	}
 	r.apply(t, fib.Snapshot{}) // and what was not put is not missed
 }
+
+// Counters are read where they are, however many there are by now.
+func TestCountersThatBecomeMore(t *testing.T) {
+	s := newRelay(t, sizes{}).s.slots
+	key := func(i int) slotKey {
+		return slotKey{netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 6: byte(i >> 8), 7: byte(i)}), 64), testA}
+	}
+	for _, n := range []int{1, 100, 130, 5000} { // a page holds 128
+		for i := range n {
+			number := s.take(key(i))
+			must(t, s.kernel.Put(number, shortcutCounter{Packets: uint64(i) + 1, Bytes: 100}))
+		}
+		flows, err := s.flows()
+		must(t, err)
+		counted := map[netip.Prefix]uint64{}
+		for _, f := range flows {
+			counted[f.To] = f.Packets
+		}
+		for i := range n {
+			if k := key(i); counted[k.to] != uint64(i)+1 {
+				t.Fatalf("%d of %d: %d packets", i, n, counted[k.to])
+			}
+		}
+	}
+	must(t, s.close())
+	must(t, s.close())
+}

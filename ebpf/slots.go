@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // A Flow is what went into a tunnel since it was first seen: packets and bytes as
@@ -41,7 +43,7 @@ const (
 // counted until another needs it, the longest unused first.
 type slots struct {
 	kernel *ebpf.Map
-	memory *ebpf.Memory
+	seen   []byte // the kernel's memory, as far as counters were given out at the last look
 	by     map[slotKey]*slot
 	owner  []*slot // by number; nil: never given out, or not again yet
 	free   []uint32
@@ -55,12 +57,36 @@ type slot struct {
 	isIdle bool // stands in idle
 }
 
-func newSlots(m *ebpf.Map) (*slots, error) {
-	memory, err := m.Memory()
-	if err != nil {
-		return nil, fmt.Errorf("mapping the counters: %w", err)
+func newSlots(m *ebpf.Map) *slots {
+	return &slots{kernel: m, by: map[slotKey]*slot{}, owner: make([]*slot, 1)}
+}
+
+// close lets the kernel's memory go.
+func (s *slots) close() error {
+	if s.seen == nil {
+		return nil
 	}
-	return &slots{kernel: m, memory: memory, by: map[slotKey]*slot{}, owner: make([]*slot, 1)}, nil
+	seen := s.seen
+	s.seen = nil
+	return unix.Munmap(seen)
+}
+
+// look is the kernel's memory of the counters that are given out. All of the map would
+// be half a megabyte that a small mesh never uses.
+func (s *slots) look() ([]byte, error) {
+	size := len(s.owner) * slotSize
+	if size > len(s.seen) {
+		if err := s.close(); err != nil {
+			return nil, err
+		}
+		page := os.Getpagesize()
+		seen, err := unix.Mmap(s.kernel.FD(), 0, (size+page-1)/page*page, unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return nil, err
+		}
+		s.seen = seen
+	}
+	return s.seen[:size], nil
 }
 
 // take gives the number of the key's counter.
@@ -144,9 +170,9 @@ func (s *slots) drop(into int) {
 
 // flows reads the counters that are not zero.
 func (s *slots) flows() ([]Flow, error) {
-	b := make([]byte, len(s.owner)*slotSize)
-	if _, err := s.memory.ReadAt(b, 0); err != nil {
-		return nil, fmt.Errorf("reading the counters: %w", err)
+	b, err := s.look()
+	if err != nil {
+		return nil, fmt.Errorf("mapping the counters: %w", err)
 	}
 	var all []Flow
 	for i, c := range s.owner {
