@@ -173,7 +173,8 @@ type RouteChange struct {
 }
 
 // Packet is a datagram to send. It is complete after Stamp. It is the caller's, as
-// long as the caller likes: the engine has no other use for its Data.
+// long as the caller likes: the engine has no other use for its Data, unless Reuse
+// gives it back.
 type Packet struct {
 	Interface int
 	Dst       netip.Addr // multicast group or neighbour

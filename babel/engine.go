@@ -37,6 +37,7 @@ type Engine struct {
 	deferred      []deferred
 	decoder       wire.Decoder
 	batches       []*batch // that nobody uses now
+	returned      [][]byte // memory of packets that have left
 }
 
 const (
@@ -98,7 +99,7 @@ func (e *Engine) Deadline() time.Time {
 }
 
 // Output drains the effects. They are the caller's, the Data of packets included:
-// the engine never looks at them again.
+// the engine never looks at them again, unless Reuse gives it back.
 func (e *Engine) Output() Output {
 	if len(e.changed) > cap(e.out.Routes) {
 		e.out.Routes = make([]RouteChange, 0, len(e.changed))
@@ -119,11 +120,33 @@ func (e *Engine) Output() Output {
 }
 
 const (
+	// returnedMax bounds the memory for packets that are to come: more than leave
+	// at once.
+	returnedMax = 32
 	// changedMax is for how many changed entries memory is kept.
 	changedMax = 1024
 	// lostMax bounds the events of one Output about lost routes.
 	lostMax = 256
 )
+
+// Reuse gives back the memory of a packet that nobody needs any more. That is not a
+// duty: a large table that is said again and again would only be much garbage.
+func (e *Engine) Reuse(p Packet) {
+	if len(e.returned) < returnedMax && cap(p.Data) >= packetMin {
+		e.returned = append(e.returned, p.Data[:0])
+	}
+}
+
+// lend is memory for a packet; nil: make some.
+func (e *Engine) lend() []byte {
+	last := len(e.returned) - 1
+	if last < 0 {
+		return nil
+	}
+	memory := e.returned[last]
+	e.returned = e.returned[:last]
+	return memory
+}
 
 // noteLost tells of the last usable route to a destination. A neighbour that dies
 // may take 50,000 with it: the first ones are named, the others counted.

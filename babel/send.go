@@ -309,7 +309,7 @@ func (b *batch) flush() {
 		return
 	}
 	stampAt := b.enc.StampAt()
-	data := b.enc.Take()
+	data := b.enc.Take(b.l.e.lend())
 	b.l.counters.packetsOut++
 	b.l.counters.bytesOut += uint64(len(data) + b.l.reserved)
 	b.l.e.out.Packets = append(b.l.e.out.Packets, Packet{

@@ -203,11 +203,20 @@ func (n *node) drain() {
 		}
 		for _, p := range out.Packets {
 			n.w.send(n, p)
+			spoil(p.Data)
+			n.engine.Reuse(p)
 		}
 		for _, e := range out.Events {
 			n.w.trace("%v node %d: %v %v %v %v %s", n.w.now.Sub(epoch), n.index, e.Kind, e.Prefix, e.Neighbour, e.RouterID, e.Text)
 		}
 		n.events = append(n.events, out.Events...)
+	}
+}
+
+// spoil shows that nobody looks at the octets any more.
+func spoil(b []byte) {
+	for i := range b {
+		b[i] = 0xff
 	}
 }
 
@@ -287,6 +296,7 @@ func (w *world) run(d time.Duration) {
 				continue
 			}
 			l.n.engine.Receive(w.now, l.index, netip.AddrPortFrom(l.src, 6696), l.dst, l.data)
+			spoil(l.data)
 			l.n.drain()
 			continue
 		}

@@ -73,14 +73,14 @@ func (b *backlog) add(routes []babel.RouteChange) {
 // that we do not forward.
 func (s *Speaker) sendOrHold(packets []babel.Packet) {
 	if s.backlog.isEmpty() {
-		s.send(packets)
+		s.sendOnce(packets)
 		return
 	}
 	for i := range packets {
 		if packets[i].Announces() {
 			s.backlog.held = append(s.backlog.held, packets[i])
 		} else {
-			s.send(packets[i : i+1])
+			s.sendOnce(packets[i : i+1])
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (s *Speaker) applySome() {
 	}
 	held := b.held
 	b.routes, b.next, b.held = nil, 0, nil
-	s.send(held)
+	s.sendOnce(held)
 }
 
 // reserve: no packet with a seqno leaves before that seqno is reserved on disk.
@@ -153,6 +153,14 @@ func (s *Speaker) kernelRoute(r babel.Route) kernel.Route {
 		k.Type = kernel.Unreachable
 	}
 	return k
+}
+
+// sendOnce sends packets that are not needed after it.
+func (s *Speaker) sendOnce(packets []babel.Packet) {
+	s.send(packets)
+	for _, p := range packets {
+		s.engine.Reuse(p)
+	}
 }
 
 func (s *Speaker) send(packets []babel.Packet) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"re6st/babel"
@@ -50,6 +52,32 @@ type datagram struct {
 	dst  netip.Addr
 	data []byte
 	lost uint32 // datagrams before it that the socket's buffer had no room for
+	// memory is that of data, to be lent again; nil: it is not.
+	memory *[lentMax]byte
+}
+
+// lentMax is room for what fits into an Ethernet frame. What comes of a large table
+// would only be much garbage.
+const lentMax = 2048
+
+var lent = sync.Pool{New: func() any { return new([lentMax]byte) }}
+
+// keep takes a copy of what was read.
+func (d *datagram) keep(b []byte) {
+	if len(b) > lentMax {
+		d.data = slices.Clone(b)
+		return
+	}
+	d.memory = lent.Get().(*[lentMax]byte)
+	d.data = d.memory[:copy(d.memory[:], b)]
+}
+
+// release: nobody looks at the data any more.
+func (d *datagram) release() {
+	if d.memory != nil {
+		lent.Put(d.memory)
+		d.data, d.memory = nil, nil
+	}
 }
 
 // AddInterface opens the socket and begins to speak. An interface of the same
@@ -239,6 +267,7 @@ func (s *Speaker) fitBuffer(p *port, size int) {
 // receive gives a datagram to the engine, unless its interface was removed or
 // replaced meanwhile.
 func (s *Speaker) receive(d datagram) {
+	defer d.release() // the engine copies what it remembers
 	if s.sockets[d.port.index] != d.port {
 		return
 	}

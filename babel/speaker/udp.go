@@ -165,7 +165,7 @@ func sourceMessage(config babel.InterfaceConfig) []byte {
 }
 
 // recv waits for datagrams and gives those that are there, up to batchMax. The
-// slice is valid until the next call, its data for good.
+// slice is valid until the next call, its data until it is released.
 func (s *udpSocket) recv() ([]datagram, error) {
 	clear(s.batch)
 	s.batch = s.batch[:0]
@@ -184,7 +184,8 @@ func (s *udpSocket) recv() ([]datagram, error) {
 				failed = err
 				return true
 			}
-			d := datagram{at: time.Now(), src: src, data: append([]byte(nil), buffer[:n]...)}
+			d := datagram{at: time.Now(), src: src}
+			d.keep(buffer[:n])
 			s.readControl(s.control[:controlLen], &d)
 			s.batch = append(s.batch, d)
 		}

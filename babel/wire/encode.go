@@ -35,11 +35,15 @@ func NewEncoder(limit int) *Encoder {
 	return &Encoder{limit: limit}
 }
 
-// Take ends the packet like Bytes and Reset, but gives a copy of no more than its
-// own size, and Spare; the next packet is written where this one was.
-func (e *Encoder) Take() []byte {
+// Take ends the packet like Bytes and Reset, but gives a copy, in the memory given
+// if that is enough, or in new memory of no more than its own size, and Spare; the
+// next packet is written where this one was.
+func (e *Encoder) Take(memory []byte) []byte {
 	b := e.Bytes()
-	packet := append(make([]byte, 0, len(b)+e.spare), b...)
+	if cap(memory) < len(b)+e.spare {
+		memory = make([]byte, 0, len(b)+e.spare)
+	}
+	packet := append(memory[:0], b...)
 	e.memory = b[:0]
 	e.Reset()
 	return packet
