@@ -1,6 +1,7 @@
 package babel
 
 import (
+	"os"
 	"testing"
 	"time"
 )
@@ -190,6 +191,55 @@ func TestBeat7_Heal(t *testing.T) {
 			wantWithin(t, all, 3*time.Second, 3*time.Second)
 		}
 	}
+}
+
+// The same in both shapes with all Hello intervals, as make bench-babel does it:
+// the link in use is cut and heals, again and again, at other moments.
+func TestBeat7_HealsLoseNothing(t *testing.T) {
+	seeds, rounds := uint64(3), 4
+	if os.Getenv("RE6ST_SOAK") != "" {
+		seeds = 60
+	}
+	heals := 0
+	for _, kind := range []Kind{Wired, Tunnel} {
+		for _, hello := range []time.Duration{0, time.Second, 200 * time.Millisecond} {
+			for _, s := range shapes {
+				for seed := range seeds {
+					w := newWorld(t, seed)
+					from, to := s.make(w, kind, hello)
+					w.run(40*time.Second + time.Duration(w.rand.Int64N(int64(4*time.Second))))
+					for round := range rounds {
+						heals++
+						if lost := w.healOnce(from, to, hello, round%2 == 0); lost > 0 {
+							t.Errorf("%v, %s, Hello %v, seed %d, heal %d: no way for %v", kind, s.name, hello, seed, round, lost)
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d heals", heals)
+}
+
+// healOnce cuts the link in use and lets it heal, and says for how long there is
+// no way then.
+func (w *world) healOnce(from, to *node, hello time.Duration, isSilent bool) (lost time.Duration) {
+	c := w.first(from, to)
+	ends := c.ends
+	if c.isCut = isSilent; !isSilent {
+		w.remove(c)
+	}
+	w.run(10*time.Second + time.Duration(w.rand.IntN(4000))*time.Millisecond)
+	if c.isCut = false; !isSilent {
+		w.connectAt(c.kind, hello, ends[0].n, ends[1].n)
+	}
+	const step = 2 * time.Millisecond
+	for range 8 * time.Second / step {
+		if w.run(step); !w.reaches(from, to) || !w.reaches(to, from) {
+			lost += step
+		}
+	}
+	return lost
 }
 
 // A tenth of the packets on the link in use is lost, either way. The way without
