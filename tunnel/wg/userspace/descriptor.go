@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,9 @@ type descriptor struct {
 	fd       int
 	readable *os.File
 	raw      syscall.RawConn
+
+	using    sync.RWMutex // for reading, by those that use fd
+	isClosed bool
 }
 
 // watch takes fd over, but for an error.
@@ -40,15 +44,26 @@ func watch(fd int, name string) (*descriptor, error) {
 	return d, nil
 }
 
-// wait calls read until it gives true, each time that there may be something.
-func (d *descriptor) wait(read func(fd int) bool) error {
-	return closing(d.raw.Read(func(uintptr) bool { return read(d.fd) }))
+// wait calls read until it gives true, each time that there may be something. What
+// arrives after read has begun leads to another call, so that within one wait read
+// need not find out that there is no more.
+// Its argument is not the descriptor to read from.
+func (d *descriptor) wait(read func(uintptr) bool) error {
+	return closing(d.raw.Read(read))
 }
 
-// use keeps the descriptor open while f runs.
-func (d *descriptor) use(f func(fd int)) error {
-	return closing(d.raw.Control(func(uintptr) { f(d.fd) }))
+// hold keeps the descriptor open until letGo; it is false where it is closed. For each
+// packet there is one: os.File has such a lock too, but wants a closure that escapes.
+func (d *descriptor) hold() bool {
+	d.using.RLock()
+	if d.isClosed {
+		d.using.RUnlock()
+		return false
+	}
+	return true
 }
+
+func (d *descriptor) letGo() { d.using.RUnlock() }
 
 // closing: the one error that the poller gives has no name outside of it.
 func closing(err error) error {
@@ -63,5 +78,8 @@ func (d *descriptor) close() error {
 	if err := d.readable.Close(); err != nil {
 		return err
 	}
+	d.using.Lock()
+	defer d.using.Unlock()
+	d.isClosed = true
 	return unix.Close(d.fd)
 }

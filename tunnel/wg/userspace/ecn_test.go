@@ -25,17 +25,17 @@ type received struct {
 func receiveAll(t *testing.T, s *udpSocket, datagrams int) (all []received) {
 	t.Helper()
 	r := &receiver{socket: s}
-	for n := 0; n < datagrams; {
-		must(t, r.receive(func(m arrived) {
-			x := received{class: m.class}
-			for at := 0; at < len(m.data); at += m.size {
-				x.numbers = append(x.numbers, m.data[at])
-				n++
-			}
-			all = append(all, x)
-			m.buffer.release()
-		}))
-	}
+	n := 0
+	must(t, r.receive(func(m arrived) bool {
+		x := received{class: m.class}
+		for at := 0; at < len(m.data); at += m.size {
+			x.numbers = append(x.numbers, m.data[at])
+			n++
+		}
+		all = append(all, x)
+		m.buffer.release()
+		return n < datagrams
+	}))
 	return all
 }
 

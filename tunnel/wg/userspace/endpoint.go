@@ -46,6 +46,11 @@ func scopeOf(zone string) (uint32, error) {
 	return uint32(i.Index), nil
 }
 
+// isSame: another may stand for this one.
+func (e *endpoint) isSame(o *endpoint) bool {
+	return e.dst == o.dst && e.scope == o.scope && e.source() == o.source()
+}
+
 // source is zero where the kernel is to choose.
 func (e *endpoint) source() netip.Addr {
 	if e.cleared.Load() {

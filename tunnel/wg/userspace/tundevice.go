@@ -24,8 +24,9 @@ type tunDevice struct {
 	once   sync.Once
 
 	// Of the one who reads.
-	left   segments // of a packet that had more than fitted
-	buffer *lent    // where left is
+	reading reading
+	left    segments // of a packet that had more than fitted
+	buffer  *lent    // where left is
 
 	writing sync.Mutex
 	joined  coalescer
@@ -56,33 +57,61 @@ func (t *tunDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	if n > 0 {
 		return n, nil
 	}
-	var failed error
-	err := t.wait(func(fd int) bool {
-		for n < len(bufs) && t.left.isEmpty() {
-			got, errno := t.readOne(fd)
-			switch {
-			case errno == unix.EAGAIN:
-				return n > 0
-			case errno != 0 && errno != unix.EINTR:
-				failed = closedError(errno)
-				return true
-			case errno == 0:
-				isSuper := t.buffer.data[1] != unix.VIRTIO_NET_HDR_GSO_NONE
-				if t.left, failed = parseSegments(t.buffer.data[:got]); failed != nil {
-					t.left, failed = segments{}, nil // no packet that is worth to end the device
-				}
-				if n = t.cut(bufs, sizes, offset, n); isSuper && n > 0 {
-					return true
-				}
-			}
-		}
-		return n > 0
-	})
+	r := &t.reading
+	r.bufs, r.sizes, r.offset, r.n, r.failed = bufs, sizes, offset, 0, nil
+	if r.fill == nil {
+		r.fill = t.fill
+	}
+	err := t.wait(r.fill)
 	t.giveBack()
-	if err = errors.Join(err, failed); n > 0 || err == nil {
-		return n, nil // an error comes again
+	if err = errors.Join(err, r.failed); r.n > 0 || err == nil {
+		return r.n, nil // an error comes again
 	}
 	return 0, err
+}
+
+// reading is one Read, but for what it knows of those before.
+type reading struct {
+	bufs   [][]byte
+	sizes  []int
+	offset int
+	n      int // packets that it has
+	failed error
+
+	fill    func(uintptr) bool // made once, not for each packet
+	since   int                // packets since it has waited
+	isAlone bool               // when it had waited last, there was one
+}
+
+// fill reads all that is there. Where packets come one by one it leaves with the first:
+// a call to find out that there is no second would delay it.
+func (t *tunDevice) fill(uintptr) bool {
+	r := &t.reading
+	for r.n < len(r.bufs) && t.left.isEmpty() {
+		got, errno := t.readOne(t.fd)
+		switch {
+		case errno == unix.EAGAIN:
+			if r.n == 0 {
+				r.isAlone, r.since = r.since == 1, 0
+			}
+			return r.n > 0
+		case errno != 0 && errno != unix.EINTR:
+			r.failed = closedError(errno)
+			return true
+		case errno == 0:
+			isSuper := t.buffer.data[1] != unix.VIRTIO_NET_HDR_GSO_NONE
+			var err error
+			if t.left, err = parseSegments(t.buffer.data[:got]); err != nil {
+				t.left = segments{} // no packet that is worth to end the device
+			}
+			r.n = t.cut(r.bufs, r.sizes, r.offset, r.n)
+			r.since++
+			if r.n > 0 && (isSuper || r.isAlone && r.since == 1) {
+				return true
+			}
+		}
+	}
+	return r.n > 0
 }
 
 // readOne borrows the buffer: it goes back when there is nothing more to read.
@@ -127,18 +156,17 @@ func closedError(errno syscall.Errno) error {
 func (t *tunDevice) Write(bufs [][]byte, offset int) (int, error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
+	if !t.hold() {
+		return 0, os.ErrClosed
+	}
+	defer t.letGo()
 	var failed error
-	err := t.use(func(fd int) {
-		for len(bufs) > 0 {
-			n := min(batchSize, len(bufs))
-			if err := t.writeBatch(fd, bufs[:n], offset); err != nil && failed == nil {
-				failed = err
-			}
-			bufs = bufs[n:]
+	for len(bufs) > 0 {
+		n := min(batchSize, len(bufs))
+		if err := t.writeBatch(t.fd, bufs[:n], offset); err != nil && failed == nil {
+			failed = err
 		}
-	})
-	if err != nil {
-		return 0, err
+		bufs = bufs[n:]
 	}
 	return 0, failed // wireguard-go does not look at the count
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -101,9 +102,11 @@ func (s *udpSocket) prepare(fd int, port uint16) (uint16, error) {
 }
 
 func (s *udpSocket) setMark(mark uint32) error {
-	var failed error
-	err := s.use(func(fd int) { failed = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)) })
-	if err = errors.Join(err, failed); err != nil {
+	if !s.hold() {
+		return fmt.Errorf("setting the mark: %w", os.ErrClosed)
+	}
+	defer s.letGo()
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
 		return fmt.Errorf("setting the mark: %w", err)
 	}
 	return nil
@@ -130,43 +133,67 @@ type receiver struct {
 	vectors  [readMax]unix.Iovec
 	names    [readMax]unix.RawSockaddrInet6 // or an Inet4, which is smaller
 	controls [readMax][controlMax]byte
+	sender   *endpoint // of the last message
+	next     *endpoint // nil, or one that is nobody's yet
 }
 
-// receive waits for messages and hands each over with its buffer.
-func (r *receiver) receive(deliver func(arrived)) error {
-	var got int
-	var errno syscall.Errno
-	err := r.socket.wait(func(fd int) bool {
-		r.borrow()
-		got, errno = r.read(fd)
-		if errno == unix.EAGAIN {
-			r.wanted = min(readMax, 4)
-			r.giveBack()
-			return false
-		}
-		return true
+// readMin is how many messages it asks for when it has waited: one more than tell that
+// there are few.
+const readMin = fewMessages + 1
+
+// receive hands each message over with its buffer, and waits for more, until deliver
+// gives false.
+func (r *receiver) receive(deliver func(arrived) bool) error {
+	var failed syscall.Errno
+	err := r.socket.wait(func(uintptr) (done bool) {
+		done, failed = r.drain(r.socket.fd, deliver)
+		return done
 	})
-	if err != nil || errno != 0 {
-		r.giveBack()
-		if err == nil && errno != unix.EINTR {
-			err = errno
-		}
-		return err
+	r.giveBack()
+	if err == nil && failed != 0 {
+		err = failed
 	}
-	for i := range got {
-		if m, ok := r.message(i); ok {
+	return err
+}
+
+// drain reads until nothing is left. A datagram that has come alone was mostly the last
+// one: the poller says so sooner than a further call.
+func (r *receiver) drain(fd int, deliver func(arrived) bool) (done bool, failed syscall.Errno) {
+	r.wanted = readMin
+	for first := true; !done; first = false {
+		r.borrow()
+		got, errno := r.read(fd)
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			r.giveBack()
+			return false, 0
+		case errno != 0:
+			return true, errno
+		}
+		isAlone := first && got == 1
+		for i := range got {
+			m, ok := r.message(i)
+			if !ok {
+				continue
+			}
 			m.few = got <= fewMessages
-			deliver(m)
+			isAlone = isAlone && m.size >= len(m.data)
+			done = !deliver(m) || done
+		}
+		if isAlone && !done {
+			r.giveBack()
+			return false, 0
+		}
+		if got == r.wanted {
+			r.wanted = min(readMax, 2*r.wanted)
 		}
 	}
-	if got == r.wanted {
-		r.wanted = min(readMax, 2*r.wanted)
-	}
-	return nil
+	return done, 0
 }
 
 func (r *receiver) borrow() {
-	r.wanted = max(r.wanted, 4)
 	for i := range r.wanted {
 		if r.buffers[i] == nil {
 			r.buffers[i] = lend(largeBuffers)
@@ -204,11 +231,15 @@ func (r *receiver) read(fd int) (int, syscall.Errno) {
 // small packet must not keep 64 KiB.
 func (r *receiver) message(i int) (arrived, bool) {
 	h := &r.headers[i]
-	m := arrived{data: r.buffers[i].data[:h.length], size: int(h.length), from: &endpoint{}}
+	if r.next == nil {
+		r.next = &endpoint{}
+	}
+	m := arrived{data: r.buffers[i].data[:h.length], size: int(h.length), from: r.next}
 	if len(m.data) == 0 || h.Flags&unix.MSG_TRUNC != 0 || !m.from.read(&r.names[i]) {
 		return m, false
 	}
 	m.readControl(r.controls[i][:h.Controllen])
+	m.from = r.known()
 	if len(m.data) <= smallMax {
 		m.buffer = lend(smallBuffers)
 		m.data = m.buffer.data[:copy(m.buffer.data, m.data)]
@@ -218,11 +249,22 @@ func (r *receiver) message(i int) (arrived, bool) {
 	return m, true
 }
 
+// known gives the last message's endpoint where the next is the same, unless its
+// source was found to be of no use.
+func (r *receiver) known() *endpoint {
+	if r.sender == nil || !r.sender.isSame(r.next) {
+		r.sender, r.next = r.next, nil
+		return r.sender
+	}
+	r.next.src = netip.Addr{}
+	return r.sender
+}
+
 func (e *endpoint) read(name *unix.RawSockaddrInet6) bool {
 	switch name.Family {
 	case unix.AF_INET6:
 		a := netip.AddrFrom16(name.Addr)
-		e.dst = netip.AddrPortFrom(a, bigEndian(name.Port))
+		e.dst, e.scope = netip.AddrPortFrom(a, bigEndian(name.Port)), 0
 		if a.IsLinkLocalUnicast() {
 			e.scope = name.Scope_id
 		}

@@ -21,15 +21,14 @@ func sendAndReceive(t *testing.T, from, to *udpSocket, e *endpoint, bufs [][]byt
 	t.Helper()
 	must(t, from.send(bufs, make([]uint8, len(bufs)), e))
 	r := &receiver{socket: to}
-	for len(got) < len(bufs) {
-		must(t, r.receive(func(m arrived) {
-			last = m.from
-			for at := 0; at < len(m.data); at += m.size {
-				got = append(got, bytes.Clone(m.data[at:min(at+m.size, len(m.data))]))
-			}
-			m.buffer.release()
-		}))
-	}
+	must(t, r.receive(func(m arrived) bool {
+		last = m.from
+		for at := 0; at < len(m.data); at += m.size {
+			got = append(got, bytes.Clone(m.data[at:min(at+m.size, len(m.data))]))
+		}
+		m.buffer.release()
+		return len(got) < len(bufs)
+	}))
 	return got, last
 }
 

@@ -2,6 +2,7 @@ package userspace
 
 import (
 	"encoding/binary"
+	"os"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -46,14 +47,14 @@ func (s *udpSocket) trySend(bufs [][]byte, classes []uint8, to *endpoint) (int, 
 }
 
 func (s *udpSocket) sendWithin(bufs [][]byte, classes []uint8, to *endpoint, patience int) (left int, err error) {
+	if !s.hold() {
+		return len(bufs), os.ErrClosed
+	}
+	defer s.letGo()
 	x := senders.Get().(*sender)
 	defer senders.Put(x)
-	defer clear(x.vectors[:]) // lent
-	var failed error
-	if err := s.use(func(fd int) { left, failed = s.sendAll(fd, x, bufs, classes, to, patience) }); err != nil {
-		return len(bufs), err
-	}
-	return left, failed
+	defer clear(x.vectors[:len(bufs)]) // lent
+	return s.sendAll(s.fd, x, bufs, classes, to, patience)
 }
 
 func (s *udpSocket) sendAll(fd int, x *sender, bufs [][]byte, classes []uint8, to *endpoint, patience int) (left int, err error) {

@@ -156,12 +156,18 @@ const readPause = 100 * time.Millisecond
 func (u *Underlay) read(s *udpSocket, done <-chan struct{}) {
 	defer u.readers.Done()
 	r := &receiver{socket: s}
-	for {
-		err := r.receive(func(m arrived) { u.deliver(time.Now(), m) })
-		if err == nil {
-			continue
+	deliver := func(m arrived) bool {
+		u.deliver(time.Now(), m)
+		select {
+		case <-done: // close waits for us
+			return false
+		default:
+			return true
 		}
-		if errors.Is(err, os.ErrClosed) {
+	}
+	for {
+		err := r.receive(deliver)
+		if err == nil || errors.Is(err, os.ErrClosed) {
 			return
 		}
 		u.log.Debug("receiving for the tunnels", "port", u.port, "err", err)

@@ -312,7 +312,7 @@ func TestMarkIsOne(t *testing.T) {
 	}
 	var mark int
 	var err error
-	must(t, u.sockets.Load().v6.use(func(fd int) { mark, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK) }))
+	mark, err = unix.GetsockoptInt(u.sockets.Load().v6.fd, unix.SOL_SOCKET, unix.SO_MARK)
 	if err != nil || mark != 7 {
 		t.Errorf("mark %d, %v", mark, err)
 	}
