@@ -41,7 +41,7 @@ func onTUN() error {
 	in, far := addr("fd00:1:0:9::1"), addr("2400::1")
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
-		{"addr", "add", in.String() + "/128", "dev", "lo"},
+		{"addr", "add", in.String() + "/128", "dev", "lo", "nodad"},
 		{"link", "set", "npt0", "up"},
 		{"route", "add", "::/0", "dev", "npt0", "src", in.String()},
 	} {
