@@ -18,10 +18,11 @@ import (
 func inventory(instance string) (string, error) { return inventoryOf(tableName(instance)) }
 
 func inventoryOf(table string) (string, error) {
-	conn, err := nftables.New()
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return "", err
 	}
+	defer conn.CloseLasting()
 	if isThere, err := exists(conn, table); err != nil || !isThere {
 		return "", err
 	}
@@ -92,10 +93,11 @@ func ownChains(conn *nftables.Conn, table string) ([]*nftables.Chain, error) {
 func counts(instance string) (map[string]uint64, error) { return countsOf(tableName(instance)) }
 
 func countsOf(table string) (map[string]uint64, error) {
-	conn, err := nftables.New()
+	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return nil, err
 	}
+	defer conn.CloseLasting()
 	chains, err := ownChains(conn, table)
 	if err != nil {
 		return nil, err
