@@ -7,7 +7,7 @@ import (
 
 // wantedRoutes are the routes that Watch keeps: a second copy of the forwarding
 // table, and so a lean one. 50,000 routes have few next hops, tables and source
-// prefixes; each of those is stored once, and a route is 28 bytes.
+// prefixes; each of those is stored once, and a route is 24 bytes.
 type wantedRoutes struct {
 	routes map[wantedKey]wantedTail
 	heads  interned[routeHead]
@@ -17,13 +17,18 @@ type wantedRoutes struct {
 // wantedKey has no padding: it is hashed as one piece.
 type wantedKey struct {
 	dst  [16]byte // IPv4 in the first four
-	bits uint32   // the prefix length, and bits4 for IPv4
-	head uint32
+	rest uint32   // prefix length, bits4 for IPv4, and from headBits on the number of the head
 }
 
-const bits4 = 1 << 16
+const (
+	bitsMask = 1<<8 - 1
+	bits4    = 1 << 8
+	headBits = 9 // leaves eight million heads
+)
 
-func (k wantedKey) is4() bool { return k.bits >= bits4 }
+func (k wantedKey) bits() int    { return int(k.rest & bitsMask) }
+func (k wantedKey) is4() bool    { return k.rest&bits4 != 0 }
+func (k wantedKey) head() uint32 { return k.rest >> headBits }
 
 // wantedTail is the number of a tail, and whether the route was seen in a
 // comparison with the kernel's table.
@@ -61,9 +66,9 @@ func (r Route) tail() routeTail {
 }
 
 func keyWith(dst netip.Prefix, head uint32) wantedKey {
-	k := wantedKey{bits: uint32(dst.Bits()), head: head}
+	k := wantedKey{rest: head<<headBits | uint32(dst.Bits())&bitsMask}
 	if dst.Addr().Is4() {
-		k.bits |= bits4
+		k.rest |= bits4
 		a := dst.Addr().As4()
 		copy(k.dst[:], a[:])
 	} else {
@@ -74,9 +79,9 @@ func keyWith(dst netip.Prefix, head uint32) wantedKey {
 
 func (k wantedKey) prefix() netip.Prefix {
 	if k.is4() {
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte(k.dst[:4])), int(k.bits&^bits4))
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(k.dst[:4])), k.bits())
 	}
-	return netip.PrefixFrom(netip.AddrFrom16(k.dst), int(k.bits))
+	return netip.PrefixFrom(netip.AddrFrom16(k.dst), k.bits())
 }
 
 // find gives the key under which a route is stored, if one is.
@@ -91,7 +96,7 @@ func (w *wantedRoutes) find(k routeKey) (wantedKey, wantedTail, bool) {
 }
 
 func (w *wantedRoutes) route(key wantedKey, t wantedTail) Route {
-	head, tail := w.heads.get(key.head), w.tails.get(t.number())
+	head, tail := w.heads.get(key.head()), w.tails.get(t.number())
 	return Route{
 		Dst: key.prefix(), Src: head.src, Priority: head.priority, Table: head.table,
 		Gateway: tail.gateway, PrefSrc: tail.prefSrc, Ifindex: tail.ifindex, Type: tail.kind, Protocol: tail.protocol,
@@ -114,7 +119,7 @@ func (w *wantedRoutes) put(r Route) (old Route, isReplaced bool) {
 	if isReplaced {
 		old = w.route(key, was)
 		w.tails.release(was.number())
-		w.heads.release(key.head)
+		w.heads.release(key.head())
 	}
 	w.routes[key] = wantedTail(tail)
 	return old, isReplaced
@@ -125,7 +130,7 @@ func (w *wantedRoutes) delete(k routeKey) (isThere bool) {
 	if isThere {
 		delete(w.routes, key)
 		w.tails.release(old.number())
-		w.heads.release(key.head)
+		w.heads.release(key.head())
 	}
 	return isThere
 }
@@ -134,7 +139,7 @@ func (w *wantedRoutes) delete(k routeKey) (isThere bool) {
 func (w *wantedRoutes) ofTable(table uint32) iter.Seq[Route] {
 	return func(yield func(Route) bool) {
 		for key, r := range w.routes {
-			if w.heads.get(key.head).table == table && !yield(w.route(key, r)) {
+			if w.heads.get(key.head()).table == table && !yield(w.route(key, r)) {
 				return
 			}
 		}
@@ -179,7 +184,7 @@ func (w *wantedRoutes) see(k routeKey) {
 // unseen are the routes of a table that were not seen.
 func (w *wantedRoutes) unseen(table uint32) (missing []Route) {
 	for key, t := range w.routes {
-		if !t.isSeen() && w.heads.get(key.head).table == table {
+		if !t.isSeen() && w.heads.get(key.head()).table == table {
 			missing = append(missing, w.route(key, t))
 		}
 	}
