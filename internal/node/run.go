@@ -84,6 +84,7 @@ func Run(ctx context.Context, o Options) error {
 	if os.Geteuid() != 0 {
 		return fail(Failed, "run it as root: it makes interfaces, routes and rules", "no permission to change the network (uid %d)", os.Geteuid())
 	}
+	frugal()
 	d := &daemon{options: o, log: o.Log, started: time.Now()}
 	undo, err := d.build()
 	defer undo()
@@ -116,6 +117,7 @@ func Run(ctx context.Context, o Options) error {
 		{"peer cache", d.keepPeers},
 		{"local socket", func(ctx context.Context) error { return status.Serve(ctx, listener, d.views(), d.questions()) }},
 		{"metrics", d.serveMetrics},
+		{"memory", d.settle},
 		{"readiness", d.announceReady},
 	}))
 }
