@@ -143,7 +143,7 @@ func RemoveEdge(instance string) error {
 }
 
 func (c EdgeConfig) put() error {
-	conn, err := nftables.New()
+	conn, err := writing()
 	if err != nil {
 		return err
 	}

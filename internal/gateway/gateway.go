@@ -127,10 +127,8 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 	}
 	g.can = Probe(g.config.Instance)
 	g.lanes[border.IPv4].missing, g.lanes[border.IPv6].missing = g.config.missing(g.can)
-	for f, l := range g.lanes {
-		if l.missing != "" {
-			g.log.Error("cannot be a gateway", "family", border.Family(f).String(), "why", l.missing)
-		}
+	for why, families := range g.missing() {
+		g.log.Error("cannot be a gateway", "families", families, "why", why)
 	}
 	var watchers sync.WaitGroup
 	own, stop := context.WithCancel(ctx)
@@ -160,6 +158,17 @@ func (g *Gateway) Run(ctx context.Context) (err error) {
 		g.step(now)
 		timer.Reset(max(time.Until(g.deadline(now)), 0))
 	}
+}
+
+// missing groups the families by what of the kernel they lack.
+func (g *Gateway) missing() map[string][]string {
+	all := map[string][]string{}
+	for f, l := range g.lanes {
+		if l.missing != "" {
+			all[l.missing] = append(all[l.missing], border.Family(f).String())
+		}
+	}
+	return all
 }
 
 // again runs a watcher until ctx ends.

@@ -142,7 +142,7 @@ func RemoveLeftovers(instance string) (removed bool, err error) {
 // Probe tries what the kernel has, each in a transaction that leaves nothing.
 func Probe(instance string) Capabilities {
 	try := func(fill func(b *builder)) error {
-		conn, err := nftables.New()
+		conn, err := writing()
 		if err != nil {
 			return err
 		}

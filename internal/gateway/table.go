@@ -89,7 +89,7 @@ func (b *builder) rule(chain *nftables.Chain, comment string, parts ...[]expr.An
 
 // put replaces the instance's table, whole and at once.
 func put(instance string, c content) (size, error) {
-	conn, err := nftables.New()
+	conn, err := writing()
 	if err != nil {
 		return size{}, err
 	}
@@ -121,7 +121,7 @@ func put(instance string, c content) (size, error) {
 func remove(instance string) error { return removeTable(tableName(instance)) }
 
 func removeTable(name string) error {
-	conn, err := nftables.New()
+	conn, err := writing()
 	if err != nil {
 		return err
 	}

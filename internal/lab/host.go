@@ -173,6 +173,12 @@ func (h *Host) NFT(lines ...string) {
 	}
 }
 
+// HasNFTables says whether the kernel has nftables.
+func (h *Host) HasNFTables() bool {
+	_, err := h.Try("nft", "list", "tables")
+	return err == nil
+}
+
 // Sysctl sets a value given by its path below /proc/sys.
 func (h *Host) Sysctl(path, value string) {
 	h.Lab.TB.Helper()
