@@ -45,6 +45,7 @@ func (c EdgeConfig) equal(o EdgeConfig) bool {
 const (
 	countEdge  = "source is not of this node"
 	countOuter = "outer packet with a source of the mesh"
+	countAbout = "error about an outer packet"
 )
 
 // afterNAT is behind srcnat: what the operator masquerades into the mesh has a
@@ -59,7 +60,7 @@ const afterNAT = 200
 // that they carry.
 //
 //	table inet re6st-1f2e3d4c-edge {
-//	  chain entry   filter, postrouting, after NAT
+//	  chain entry   filter, postrouting, after NAT; also errors about outer packets
 //	  chain outer   filter, output
 //	}
 //
@@ -119,7 +120,7 @@ func (e *Edge) Dropped() (map[string]uint64, error) {
 		return nil, fmt.Errorf("reading the counters of nftables table %s: %w", edgeTable(e.now.Instance), err)
 	}
 	now := map[string]uint64{}
-	for _, why := range []string{countEdge, countOuter} {
+	for _, why := range []string{countEdge, countOuter, countAbout} {
 		now[why] = max(e.last[why], e.before[why]+all[why])
 	}
 	e.last = now
@@ -169,6 +170,7 @@ func (b *builder) entry(c EdgeConfig) {
 	chain := b.hook("entry", nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(afterNAT))
 	b.rule(chain, "", c.notTunnelOut(), accept())
 	b.rule(chain, "", c.tunnelIn(), accept()) // relayed
+	b.errors(chain)
 	b.rule(chain, "", b.in("exempt"), accept())
 	if len(c.Only) > 0 {
 		b.rule(chain, "", []expr.Any{meta(expr.MetaKeyIIFNAME), b.lookup("only", true)}, accept())
@@ -192,6 +194,23 @@ func (b *builder) entry(c EdgeConfig) {
 		b.rule(chain, "", []expr.Any{meta(expr.MetaKeyIIFNAME), equals(name...)}, f.sourceIn(g.Prefix), accept())
 	}
 	b.rule(chain, countEdge, count(), drop())
+}
+
+// errors drops what this host's kernel says of packets that were for one of its
+// addresses outside the mesh and found nobody: those are outer packets, and it says so
+// without our mark. Where the host has no default route the mesh's would take it, to a
+// gateway that drops it. Of IPv4 alone: there is no way in the mesh from such a source
+// of IPv6. What a router says of packets that it forwards is let through: it may bear
+// any address of the host.
+func (b *builder) errors(chain *nftables.Chain) {
+	f := bothFamilies[1]
+	for _, what := range [][]byte{{3, 2}, {3, 3}, {11, 1}} { // RFC 792: protocol and port unreachable, reassembly
+		b.rule(chain, countAbout,
+			[]expr.Any{meta(expr.MetaKeyIIF), equals(0, 0, 0, 0)}, // of its own making
+			f.address(f.src), []expr.Any{b.lookup("own"+f.suffix, true), meta(expr.MetaKeyL4PROTO), equals(f.l4)},
+			[]expr.Any{&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 2}, equals(what...)},
+			count(), drop())
+	}
 }
 
 func (b *builder) outer(c EdgeConfig) {

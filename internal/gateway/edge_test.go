@@ -109,6 +109,18 @@ func TestEdgeBindsSources(t *testing.T) {
 	}
 	run(t, "ping", "-c 1 -W 10 -I 2001:db8:42:10::1 2001:db8:42:30::1")
 
+	// What our kernel says of an outer packet stays out, what it says as a router does
+	// not.
+	run(t, "ip", "netns exec far bash -c echo>/dev/udp/192.0.2.1/6400")
+	await(t, "the error about an outer packet to be refused", 10*time.Second, func() bool {
+		n, err := edge.Dropped()
+		must(t, err)
+		return n[countAbout] == 1
+	})
+	if out, _ := exec.Command("ip", "netns", "exec", "far", "ping", "-c", "1", "-W", "5", "-t", "1", "10.42.5.7").CombinedOutput(); !strings.Contains(string(out), "From 192.0.2.1 ") {
+		t.Errorf("the end of a packet's life was not told: %s", out)
+	}
+
 	// What another program flushes is put back, and what dies is removed.
 	run(t, "nft", "flush ruleset")
 	must(t, edge.Put(edgeOf("plain")))

@@ -182,9 +182,8 @@ func (c *CaptureArgs) judgeInner(packet []byte) string {
 }
 
 // mayBeInside judges by the addresses. What a router says of a packet that it
-// dropped may bear any address of the router. And what a host's kernel says of
-// an outer packet, it says without our mark: while the host has no default route
-// of its own, that takes the mesh's, and ends at the gateway.
+// dropped may bear any address of the router. (What a host's kernel says of an
+// outer packet stays at the host's edge, where it has nftables.)
 func (c *CaptureArgs) mayBeInside(p packet) bool {
 	if len(c.Underlay) == 0 {
 		return c.isInner(p.src) && c.isInner(p.dst)
