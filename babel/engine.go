@@ -17,6 +17,7 @@ type Engine struct {
 	isOver bool      // after Stop
 	seqno  ownSeqno
 	latest time.Time // of the latest input
+	lapsed time.Time // when time had passed that we had not seen, with links
 	// departedUntil: a neighbour that we have forgotten may send us packets.
 	departedUntil time.Time
 	links         []*link // by Index, ascending

@@ -48,7 +48,7 @@ func (n *neighbour) askAll(now time.Time) {
 	case n.told > 0 && next.After(now) && now.Sub(n.since) < askAllLast:
 		n.askAllAt = next // it is telling them
 		return
-	case n.told > 0 && n.told >= n.link.toldMost && !n.isDoubtful():
+	case n.told > 0 && n.told >= n.link.toldMost && !n.isDoubtful() && !n.link.e.isAfterLapse(now):
 		return
 	}
 	if n.askAlls++; n.askAlls <= askAllsMax {
@@ -58,6 +58,13 @@ func (n *neighbour) askAll(now time.Time) {
 		}
 		n.ask(now, &wire.RouteRequest{})
 	}
+}
+
+// isAfterLapse: time has passed unseen, neighbours were forgotten, and with them how
+// much they used to tell. To them nothing has happened: they tell what changes only,
+// which may be more than we remember.
+func (e *Engine) isAfterLapse(now time.Time) bool {
+	return !e.lapsed.IsZero() && now.Sub(e.lapsed) < doubtTime
 }
 
 // isDoubtful: some of its routes were not said again since it was lost.

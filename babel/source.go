@@ -105,6 +105,9 @@ const lapseMin = 30 * time.Second
 // its clock stepped. It need not have passed for the neighbours: what they
 // remember of us holds as long as it would have.
 func (e *Engine) lapse(now time.Time) {
+	if len(e.links) > 0 {
+		e.lapsed = now
+	}
 	at := e.after(now, e.sourceTime())
 	for p := range e.entries.each() {
 		p.eachSource(func(s *source) {

@@ -21,6 +21,17 @@ func TestStorms(t *testing.T) {
 	}
 }
 
+// A clock steps by a quarter of an hour: the router forgets its neighbour, and the
+// neighbour notices nothing. What changes elsewhere in the same seconds is more
+// than the router remembers to have been told, and two prefixes were missing until
+// the next dump, three minutes later.
+func TestClockStepAmongNews(t *testing.T) {
+	t.Parallel()
+	tryTrial(t, Trial{
+		Seed: 207, Topology: "line", Kind: "tunnel", Nodes: 14, Degree: 6, Storm: 3 * time.Minute, Changes: 4, Faults: AllFaults,
+	})
+}
+
 func tryTrial(t *testing.T, trial Trial) Result {
 	t.Helper()
 	r, err := trial.Run()
