@@ -1,7 +1,6 @@
 package deps
 
 import (
-	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -169,7 +168,7 @@ func (t *tree) checkBan(f *file, b ban) []violation {
 		if got != tree && (!isTree || !strings.HasPrefix(got, tree+"/")) {
 			continue
 		}
-		who := cmp.Or(strings.Join(b.only, ", "), "tests")
+		who := strings.Join(b.only, ", ")
 		if b.names == nil {
 			out = append(out, violation{t.at(spec.Pos()), fmt.Sprintf("%s is for %s: %s", got, who, b.reason)})
 			continue

@@ -28,7 +28,6 @@ pure internal/border:
 pure internal/names: addressing
 pure internal/nat64: addressing
 pure internal/traffic:
-pure internal/exposition:
 # The kernel's forwarding decision, copied.
 pure internal/fib:
 
@@ -67,7 +66,7 @@ registry/web:
 registry: addressing registry/{api,ca,network,store,web} internal/{durable,identity}
 
 # Assembly: the node's whole side, and of the registry only what a client needs.
-internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,fib,traffic,exposition,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,config,durable,status}? registry/{api,client,network}?
+internal/node: addressing? babel? babel/{wire,speaker}? tunnel? tunnel/{control,wg,traverse,carrier,agent}? ebpf? internal/{kernel,fib,traffic,identity,origin,liveness,border,gateway,lan,lan/advert,lan/lease,names,names/server,nat64,nat64/tun,trace,config,durable,status}? registry/{api,client,network}?
 internal/node tests: tunnel/wg/wgtest
 # The Babel engine alone, without a mesh: re6stnode babel.
 internal/router: babel? babel/{wire,mac,speaker}? internal/{kernel,durable,status}?
@@ -120,10 +119,6 @@ var bans = []ban{
 	{
 		path: "github.com/mattn/go-sqlite3", only: []string{"registry/store"},
 		reason: "it needs cgo, and the node is built without",
-	},
-	{
-		path: "github.com/prometheus/...", tests: true,
-		reason: "it brings Protocol Buffers: every node would hold 2 MB more; internal/exposition writes the format",
 	},
 	{
 		path: "os/exec", only: executors, tests: true,

@@ -3,9 +3,9 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,9 +36,9 @@ func (f Filters) isNamed(found, name string) bool {
 
 func hookOf(ingress bool) uint32 {
 	if ingress {
-		return ingressHook
+		return netlink.HANDLE_MIN_INGRESS
 	}
-	return egressHook
+	return netlink.HANDLE_MIN_EGRESS
 }
 
 // Attach puts a program before all others on a hook.
@@ -51,7 +51,10 @@ func (f Filters) Attach(index int, ingress bool, fd int, name string) error {
 		name += ourQdisc
 	}
 	// Of filters with the same priority the newest runs first.
-	err = f.host.askTC(bpfFilter(index, hookOf(ingress), fd, f.prefix()+name))
+	err = f.host.handle.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: hookOf(ingress), Handle: 0, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          fd, Name: f.prefix() + name, DirectAction: true,
+	})
 	if err == nil {
 		return nil
 	}
@@ -72,7 +75,7 @@ func (f Filters) Attached(index int, ingress bool, name string) (bool, error) {
 		return false, err
 	}
 	for _, x := range found {
-		if f.isNamed(x.name, name) {
+		if f.isNamed(x.Name, name) {
 			return true, nil
 		}
 	}
@@ -89,7 +92,7 @@ func (f Filters) Detach(index int, ingress bool, name string) error {
 // RemoveFilters removes what an instance that died left on any interface, and
 // gives the names.
 func (h *Host) RemoveFilters(instance string) ([]string, error) {
-	qdiscs, err := h.listTC(unix.RTM_GETQDISC, tcObject{})
+	qdiscs, err := h.handle.QdiscList(nil)
 	if err != nil {
 		return nil, fmt.Errorf("listing qdiscs: %w", err)
 	}
@@ -97,11 +100,11 @@ func (h *Host) RemoveFilters(instance string) ([]string, error) {
 	var names []string
 	var failures []error
 	for _, q := range qdiscs {
-		if q.kind != "clsact" {
+		if q.Type() != "clsact" {
 			continue
 		}
 		for _, ingress := range []bool{true, false} {
-			removed, err := f.remove(q.index, ingress, func(found string) bool { return strings.HasPrefix(found, f.prefix()) })
+			removed, err := f.remove(q.Attrs().LinkIndex, ingress, func(found string) bool { return strings.HasPrefix(found, f.prefix()) })
 			names, failures = append(names, removed...), append(failures, err)
 		}
 	}
@@ -118,15 +121,15 @@ func (f Filters) remove(index int, ingress bool, wanted func(name string) bool) 
 	var failures []error
 	lastOfOurQdisc := false
 	for _, x := range found {
-		if !wanted(x.name) {
+		if !wanted(x.Name) {
 			continue
 		}
-		if err := f.host.askTC(x.message(unix.RTM_DELTFILTER, 0)); err != nil && !isNoFilter(err) {
-			failures = append(failures, fmt.Errorf("deleting tc filter %q of interface %d: %w", x.name, index, err))
+		if err := f.host.handle.FilterDel(x); err != nil && !isNoFilter(err) {
+			failures = append(failures, fmt.Errorf("deleting tc filter %q of interface %d: %w", x.Name, index, err))
 			continue
 		}
-		names = append(names, x.name)
-		lastOfOurQdisc = lastOfOurQdisc || strings.HasSuffix(x.name, ourQdisc)
+		names = append(names, x.Name)
+		lastOfOurQdisc = lastOfOurQdisc || strings.HasSuffix(x.Name, ourQdisc)
 	}
 	if lastOfOurQdisc {
 		failures = append(failures, f.host.deleteUnusedClsact(index))
@@ -140,7 +143,7 @@ func (h *Host) qdiscIsOurs(index int) bool {
 	for _, ingress := range []bool{true, false} {
 		found, _ := h.bpfFilters(index, hookOf(ingress)) // none found: not ours
 		for _, x := range found {
-			if strings.HasPrefix(x.name, aliasPrefix) && strings.HasSuffix(x.name, ourQdisc) {
+			if strings.HasPrefix(x.Name, aliasPrefix) && strings.HasSuffix(x.Name, ourQdisc) {
 				return true
 			}
 		}
@@ -149,26 +152,30 @@ func (h *Host) qdiscIsOurs(index int) bool {
 }
 
 // bpfFilters lists those of a hook; there are none where the interface is gone.
-func (h *Host) bpfFilters(index int, hook uint32) ([]tcObject, error) {
-	all, err := h.filters(index, hook)
-	return slices.DeleteFunc(all, func(x tcObject) bool { return x.kind != "bpf" }), err
-}
-
-// filters are those of all kinds.
-func (h *Host) filters(index int, hook uint32) ([]tcObject, error) {
-	all, err := h.listTC(unix.RTM_GETTFILTER, tcObject{index: index, parent: hook})
+func (h *Host) bpfFilters(index int, hook uint32) ([]*netlink.BpfFilter, error) {
+	all, err := h.handle.FilterList(linkOf(index), hook)
 	if isNoFilter(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing tc filters of interface %d: %w", index, err)
 	}
-	return all, nil
+	var found []*netlink.BpfFilter
+	for _, x := range all {
+		if b, ok := x.(*netlink.BpfFilter); ok {
+			found = append(found, b)
+		}
+	}
+	return found, nil
+}
+
+func clsactOf(index int) netlink.Qdisc {
+	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
 }
 
 // makeClsact says whether there was none before.
 func (h *Host) makeClsact(index int) (made bool, err error) {
-	err = h.askTC(clsactOf(index).message(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL))
+	err = h.handle.QdiscAdd(clsactOf(index))
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}
@@ -179,7 +186,7 @@ func (h *Host) makeClsact(index int) (made bool, err error) {
 }
 
 func (h *Host) deleteClsact(index int) error {
-	if err := h.askTC(clsactOf(index).message(unix.RTM_DELQDISC, 0)); err != nil && !isNoFilter(err) {
+	if err := h.handle.QdiscDel(clsactOf(index)); err != nil && !isNoFilter(err) {
 		return fmt.Errorf("deleting the clsact qdisc of interface %d: %w", index, err)
 	}
 	return nil
@@ -187,8 +194,12 @@ func (h *Host) deleteClsact(index int) error {
 
 func (h *Host) deleteUnusedClsact(index int) error {
 	for _, ingress := range []bool{true, false} {
-		if all, err := h.filters(index, hookOf(ingress)); err != nil || len(all) > 0 {
-			return err
+		all, err := h.handle.FilterList(linkOf(index), hookOf(ingress))
+		if err != nil && !isNoFilter(err) {
+			return fmt.Errorf("listing tc filters of interface %d: %w", index, err)
+		}
+		if len(all) > 0 {
+			return nil
 		}
 	}
 	return h.deleteClsact(index)

@@ -113,17 +113,3 @@ func passing(t *testing.T) int {
 	t.Cleanup(func() { unix.Close(int(fd)) })
 	return int(fd)
 }
-
-// A filter is read as it is written, whatever padding its name needs.
-func TestFilterMessage(t *testing.T) {
-	for _, name := range []string{"", "n", "np", "npt", "npt6", "re6st 1a2b3c4d npt egress, our qdisc"} {
-		m := bpfFilter(7, egressHook, 5, name)
-		if got := int(native.Uint32(m)); got != len(m) {
-			t.Errorf("%q: length %d of %d", name, got, len(m))
-		}
-		want := tcObject{index: 7, parent: egressHook, info: 1<<16 | uint32(native.Uint16([]byte{0, 3})), kind: "bpf", name: name}
-		if got, err := parseTCObject(m[headerLen:]); err != nil || got != want {
-			t.Errorf("got %+v, %v, want %+v", got, err, want)
-		}
-	}
-}

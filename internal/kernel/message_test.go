@@ -186,14 +186,12 @@ func FuzzT13_ParseEvent(f *testing.F) {
 	f.Add([]byte(addRoute(Route{Dst: prefix("::/0"), Ifindex: 7, Table: 326})))
 	f.Add([]byte(rule{family: unix.AF_INET6, priority: 26000, jump: 32766, protocol: 42}.message(unix.RTM_NEWRULE)))
 	f.Add([]byte(newMessage(unix.RTM_NEWLINK, 0, make([]byte, ifinfomsgLen)...).attr(unix.IFLA_IFNAME, []byte("eth0\x00")...)))
-	f.Add([]byte(bpfFilter(7, egressHook, 5, "re6st 1a2b3c4d npt egress")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := &Host{wanted: newWantedRoutes(), socket: &socket{port: 1}}
 		_ = eachMessage(b, func(hd header, body []byte) error {
 			_, _, _ = parseRule(body)
 			_, _ = parseLink(body)
 			_, _ = parseAddress(body)
-			_, _ = parseTCObject(body)
 			_ = errnoOf(hd, body)
 			return h.heed(&dirt{}, hd, body)
 		})

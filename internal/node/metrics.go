@@ -11,10 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
-
-	"re6st/internal/exposition"
 )
 
 // Limits of the metrics' server: whoever reaches its port can ask.
@@ -64,21 +65,17 @@ func (d *daemon) serveMetrics(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(nodeCollector{d.measure}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.log.Info("metrics", "url", fmt.Sprintf("http://%v/metrics", d.metrics.Addr()))
-	return serveScrapes(ctx, d.metrics, func() (*exposition.Page, error) {
-		m, err := d.measure()
-		if err != nil {
-			return nil, err
-		}
-		p := m.page()
-		putProcess(p.Put, d.started)
-		return p, nil
-	})
+	return serveScrapes(ctx, d.metrics, registry)
 }
 
-func serveScrapes(ctx context.Context, l net.Listener, read func() (*exposition.Page, error)) error {
+func serveScrapes(ctx context.Context, l net.Listener, g prometheus.Gatherer) error {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", http.TimeoutHandler(scrapes(read), scrapeTimeout, "the node does not answer\n"))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		MaxRequestsInFlight: scrapesMax, Timeout: scrapeTimeout, ErrorHandling: promhttp.ContinueOnError,
+	}))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 2 * scrapeTimeout,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: scrapeHeaderBytes,
@@ -96,26 +93,4 @@ func serveScrapes(ctx context.Context, l net.Listener, read func() (*exposition.
 		return nil
 	}
 	return fmt.Errorf("serving metrics: %w", err)
-}
-
-// scrapes answers with all metrics. If the node's loops do not say how they are,
-// there are none: zeros would look like a node that does nothing.
-func scrapes(read func() (*exposition.Page, error)) http.Handler {
-	running := make(chan struct{}, scrapesMax)
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		select {
-		case running <- struct{}{}:
-			defer func() { <-running }()
-		default:
-			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
-			return
-		}
-		page, err := read()
-		if err != nil {
-			http.Error(w, fmt.Sprintf("reading the node's state: %v", err), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", exposition.ContentType)
-		_, _ = w.Write(page.Append(nil)) // who asked has gone
-	})
 }

@@ -1,20 +1,28 @@
 package node
 
 import (
+	"fmt"
 	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"re6st/babel"
 	"re6st/ebpf"
-	"re6st/internal/exposition"
 	"re6st/internal/status"
 )
 
-func gauge(name, help string, labels ...string) *exposition.Family {
-	return &exposition.Family{Name: "re6st_" + name, Help: help, Kind: exposition.Gauge, Labels: labels}
+// A family is one metric with the values of its labels open.
+type family struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
 }
 
-func counter(name, help string, labels ...string) *exposition.Family {
-	return &exposition.Family{Name: "re6st_" + name, Help: help, Kind: exposition.Counter, Labels: labels}
+func gauge(name, help string, labels ...string) *family {
+	return &family{prometheus.NewDesc("re6st_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+func counter(name, help string, labels ...string) *family {
+	return &family{prometheus.NewDesc("re6st_"+name, help, labels, nil), prometheus.CounterValue}
 }
 
 // The metrics. The number of series is bounded whatever others do (threat T-26):
@@ -79,6 +87,16 @@ var (
 	npt66Dropped    = counter("prefix_translation_dropped_packets_total", "Packets that could not be translated, by why.", "direction", "reason")
 )
 
+var families = []*family{
+	buildInfo, nodeInfo, networkVersion, registryUp, registryContact, certificateEnd, healthProblems,
+	tunnels, tunnelReceived, tunnelSent, tunnelCarried, tunnelPackets, tunnelRTT, tunnelLoss, tunnelCost, tunnelRoutes,
+	trafficBytes, trafficPackets, destinationBytes, destinationPackets, destinationsKnown,
+	routes, routesRefused, certificates,
+	babelPackets, babelBytes, babelUpdates, babelMalformed, babelResent, babelDropped,
+	edgeDropped, underlayDropped, shortcutOn, shortcutPackets, shortcutEntries, shortcutLost, relayedPackets, relayedBytes, relayedRefused, gatewayOpen, gatewayUpstream, gatewayDropped, nat64Mappings, nat64Packets,
+	npt66Packets, npt66Bytes, npt66Dropped,
+}
+
 // measurement is all that the metrics are made of: what the operator's commands
 // show as well, and so nothing secret.
 type measurement struct {
@@ -97,19 +115,37 @@ type babelLink struct {
 	dropped babel.Dropped
 }
 
-// page is what is told for one scrape.
-func (m *measurement) page() *exposition.Page {
-	var p exposition.Page
-	m.putNode(p.Put)
-	m.putTunnels(p.Put)
-	m.putTraffic(p.Put)
-	m.putBabel(p.Put)
-	m.putDrops(p.Put)
-	m.putGateway(p.Put)
-	return &p
+// nodeCollector reads everything anew for each scrape.
+type nodeCollector struct {
+	measure func() (measurement, error)
 }
 
-type putter func(f *exposition.Family, value float64, labels ...string)
+// Describe is prometheus.Collector's.
+func (c nodeCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, f := range families {
+		to <- f.desc
+	}
+}
+
+// Collect is prometheus.Collector's.
+func (c nodeCollector) Collect(to chan<- prometheus.Metric) {
+	m, err := c.measure()
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(nodeInfo.desc, fmt.Errorf("reading the node's state: %w", err))
+		return
+	}
+	put := func(f *family, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+	}
+	m.putNode(put)
+	m.putTunnels(put)
+	m.putTraffic(put)
+	m.putBabel(put)
+	m.putDrops(put)
+	m.putGateway(put)
+}
+
+type putter func(f *family, value float64, labels ...string)
 
 func one(b bool) float64 {
 	if b {
@@ -195,7 +231,7 @@ func (m *measurement) putTunnels(put putter) {
 
 func (m *measurement) putTraffic(put putter) {
 	t := &m.traffic
-	kinds := func(bytes, packets *exposition.Family, own, carried status.Stream, labels ...string) {
+	kinds := func(bytes, packets *family, own, carried status.Stream, labels ...string) {
 		for kind, s := range map[string]status.Stream{"own": own, "carried": carried} {
 			all := append(labels[:len(labels):len(labels)], kind)
 			put(bytes, float64(s.Bytes), all...)

@@ -1,27 +1,22 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"re6st/babel"
 	"re6st/ebpf"
-	"re6st/internal/exposition"
 	"re6st/internal/status"
 	"re6st/internal/traffic"
 )
@@ -61,25 +56,26 @@ func busyNode() measurement {
 	}
 }
 
-// lint is Prometheus' own opinion of a page.
-func lint(t *testing.T, p *exposition.Page) {
-	t.Helper()
-	if problems, err := promlint.New(bytes.NewReader(p.Append(nil))).Lint(); err != nil || len(problems) > 0 {
-		t.Errorf("%v, %+v", err, problems)
-	}
+func collectorOf(m measurement) nodeCollector {
+	return nodeCollector{func() (measurement, error) { return m, nil }}
 }
 
-// The names follow Prometheus' conventions, every metric is used, and values are in
-// base units.
+// The names follow Prometheus' conventions, every metric is used and described,
+// and values are in base units.
 func TestMetrics(t *testing.T) {
-	m := busyNode()
-	page := m.page()
-	lint(t, page)
-	used := page.Families()
-	for _, f := range declaredFamilies(t) {
-		if !slices.ContainsFunc(used, func(u *exposition.Family) bool { return u.Name == "re6st_"+f }) {
-			t.Errorf("%s is not used", f)
-		}
+	c := collectorOf(busyNode())
+	problems, err := testutil.CollectAndLint(c)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %+v", err, problems)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	all, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != len(families) {
+		t.Errorf("%d metrics of %d are used", len(all), len(families))
 	}
 	const want = `
 # HELP re6st_destination_bytes_total As traffic_bytes_total by destination: those that carry most; other is the rest.
@@ -101,75 +97,20 @@ re6st_tunnels{direction="in",reason="",state="draining"} 1
 re6st_tunnels{direction="out",reason="demand",state="candidate"} 1
 re6st_tunnels{direction="out",reason="random",state="up"} 1
 `
-	text := string(page.Append(nil))
-	for family := range strings.SplitSeq(want[1:], "# HELP ") {
-		if !strings.Contains(text, family) {
-			t.Errorf("no\n%s\nin\n%s", family, text)
-		}
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "re6st_destination_bytes_total", "re6st_health_problems", "re6st_tunnel_rtt_seconds", "re6st_tunnels"); err != nil {
+		t.Error(err)
 	}
 }
 
-// declaredFamilies are the names in the source.
-func declaredFamilies(t *testing.T) []string {
-	t.Helper()
-	source, err := os.ReadFile("metrics_families.go")
-	if err != nil {
-		t.Fatal(err)
+// A node that knows nothing yet has metrics; one whose loops do not answer says
+// so, and not that all is zero.
+func TestMetricsOfAnEmptyAndOfADeafNode(t *testing.T) {
+	if problems, err := testutil.CollectAndLint(collectorOf(measurement{})); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %+v", err, problems)
 	}
-	var names []string
-	for _, m := range regexp.MustCompile(`= (?:gauge|counter)\("(\w+)"`).FindAllSubmatch(source, -1) {
-		names = append(names, string(m[1]))
-	}
-	if len(names) == 0 {
-		t.Fatal("no metric in metrics_families.go")
-	}
-	return names
-}
-
-// A node that knows nothing yet has metrics, and so has its process.
-func TestMetricsOfAnEmptyNode(t *testing.T) {
-	page := (&measurement{}).page()
-	putProcess(page.Put, time.Now())
-	lint(t, page)
-	text := string(page.Append(nil))
-	for _, want := range []string{"process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds ", "process_start_time_seconds ", "go_goroutines ", "go_memstats_heap_alloc_bytes "} {
-		if _, value, ok := strings.Cut(text, "\n"+want); !ok || strings.HasPrefix(value, "0\n") {
-			t.Errorf("no %s in\n%s", want, text)
-		}
-	}
-}
-
-// A node whose loops do not answer says so, and not that all is zero; who asks
-// while too many do is told.
-func TestMetricsOfADeafAndOfABusyNode(t *testing.T) {
-	ask := func(h http.Handler) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-		return w
-	}
-	w := ask(scrapes(func() (*exposition.Page, error) { return nil, errors.New("the loop hangs") }))
-	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "the loop hangs") {
-		t.Errorf("%d: %s", w.Code, w.Body)
-	}
-	begun, end := make(chan struct{}), make(chan struct{})
-	slow := scrapes(func() (*exposition.Page, error) {
-		begun <- struct{}{}
-		<-end
-		return &exposition.Page{}, nil
-	})
-	codes := make(chan int, scrapesMax)
-	for range scrapesMax {
-		go func() { codes <- ask(slow).Code }()
-		<-begun
-	}
-	if w := ask(slow); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("one too many: %d", w.Code)
-	}
-	close(end)
-	for range scrapesMax {
-		if code := <-codes; code != http.StatusOK {
-			t.Errorf("%d", code)
-		}
+	deaf := nodeCollector{func() (measurement, error) { return measurement{}, errors.New("the loop hangs") }}
+	if _, err := testutil.CollectAndLint(deaf); err == nil || !strings.Contains(err.Error(), "the loop hangs") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -179,10 +120,11 @@ func TestMetricsServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	busy := busyNode()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectorOf(busyNode()))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serveScrapes(ctx, l, func() (*exposition.Page, error) { return busy.page(), nil }) }()
+	go func() { done <- serveScrapes(ctx, l, registry) }()
 	get := func(method, path string) (int, string) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://%v%s", l.Addr(), path), nil)
@@ -252,7 +194,7 @@ func TestT26_MetricsAreBounded(t *testing.T) {
 		row.Prefix = x.Prefix.String()
 		m.traffic.Destinations = append(m.traffic.Destinations, row)
 	}
-	if n := bytes.Count(m.page().Append(nil), []byte("\nre6st_destination_bytes_total{")); n != 2*(128+1) {
+	if n := testutil.CollectAndCount(collectorOf(m), "re6st_destination_bytes_total"); n != 2*(128+1) {
 		t.Errorf("%d series of 15,000 destinations", n)
 	}
 }

@@ -48,7 +48,7 @@ func newKernel(r PortRange) (*kernelBackend, error) {
 func (b *kernelBackend) probe() error {
 	name := fmt.Sprintf("re6st-p%07x", rand.Uint32N(1<<28))
 	link := &netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: name}}
-	err := addLink(name, link.Type())
+	err := b.links.handle.LinkAdd(link)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("%w: the kernel has no such interfaces (modprobe wireguard)", ErrUnsupported)
@@ -82,7 +82,8 @@ func (b *kernelBackend) Create(c Config) (Device, error) {
 	if err := b.links.checkName(c.Name); err != nil {
 		return nil, err
 	}
-	if err := addLink(c.Name, (&netlink.Wireguard{}).Type()); err != nil {
+	link := &netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: c.Name, MTU: c.MTU}}
+	if err := b.links.handle.LinkAdd(link); err != nil {
 		if errors.Is(err, unix.EEXIST) {
 			err = ErrNameTaken
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"re6st/internal/kernel"
@@ -34,19 +33,6 @@ func openLinks() (links, error) {
 }
 
 func (l links) close() { l.handle.Close() }
-
-// addLink makes an interface. The library's way would bring the attributes of all
-// kinds that there are, 170 KB.
-func addLink(name, kind string) error {
-	request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	request.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
-	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
-	request.AddData(info)
-	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
-	return err
-}
 
 // checkName looks where a device of either backend would show.
 func (l links) checkName(name string) error {
