@@ -3,6 +3,8 @@ package babel
 import (
 	"slices"
 	"time"
+
+	"re6st/babel/wire"
 )
 
 const (
@@ -126,9 +128,21 @@ func (l *link) resend(now time.Time, f *flight) {
 	l.addJob(j)
 }
 
+// askMute tries once more whether a tunnel's neighbour acknowledges: it was asked in
+// vain, perhaps as the link lost what was said at first, and what it missed then
+// would be said again minutes later.
+func (n *neighbour) askMute(now time.Time) {
+	if n.isMute && n.link.Kind == Tunnel && n.isReachable() {
+		n.ask(now, &wire.AckRequest{Opaque: 0, Interval: wire.IntervalOf(ackInterval)})
+	}
+}
+
 // acknowledged notes that a neighbour has got a packet.
 func (n *neighbour) acknowledged(now time.Time, opaque uint16) {
 	l := n.link
+	if n.isMute && l.Kind == Tunnel {
+		l.dumpSoon(now) // what was said meanwhile may be lost
+	}
 	n.ackedAt, n.isMute = now, false
 	i := slices.IndexFunc(l.flights, func(f *flight) bool { return f.opaque == opaque })
 	if i < 0 {

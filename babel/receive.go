@@ -54,6 +54,7 @@ type inbound struct {
 	hello   wire.Timestamp
 	echo    wire.Echo
 	acks    []uint16
+	greeted bool // the neighbour said Hello
 }
 
 func (in *inbound) handle(now time.Time, tlv wire.TLV) {
@@ -109,12 +110,16 @@ func (in *inbound) handleHello(now time.Time, t *wire.Hello) {
 	if in.n != nil {
 		in.n = in.n.hello(now, t)
 		in.hello = t.Timestamp
+		in.greeted = true
 	}
 }
 
 func (in *inbound) finish(now time.Time) {
 	in.acknowledge()
 	in.sample(now)
+	if in.greeted && in.n != nil && !in.n.isGone {
+		in.n.askMute(now)
+	}
 }
 
 // acknowledge answers all that one packet wants acknowledged in one packet, which

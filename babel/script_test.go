@@ -87,15 +87,24 @@ func newScript(t *testing.T, change func(*Config)) *script {
 // link brings an interface up; with it comes its first peer, heard both ways.
 func (s *script) link(index int, kind Kind) *peer {
 	s.Helper()
+	s.up(index, kind)
+	return s.peer(index)
+}
+
+func (s *script) up(index int, kind Kind) {
 	s.e.InterfaceUp(s.now, InterfaceConfig{
 		Index: index, Name: fmt.Sprint("if", index), LinkLocal: self, Kind: kind, MTU: 1420,
 		NoSplitHorizon: kind == Wired, // one link is enough to hear what is said of its routes
 	})
-	return s.peer(index)
 }
 
 func (s *script) peer(index int) *peer {
 	p := &peer{s: s, index: index, addr: netip.MustParseAddr(fmt.Sprintf("fe80::%d:%d", index, len(s.peers)+1))}
+	return s.meet(p)
+}
+
+// meet has the peer become a neighbour.
+func (s *script) meet(p *peer) *peer {
 	s.peers = append(s.peers, p)
 	for range 3 {
 		p.greet()
