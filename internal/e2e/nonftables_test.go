@@ -51,7 +51,7 @@ func TestWithoutNFTables(t *testing.T) {
 	if err := node.Host.Dial(netip.AddrPortFrom(web.V6, 80), lab.Slow(3*time.Second)); err == nil {
 		t.Error("a node with IPv4 alone reaches the IPv6 Internet by a gateway that cannot filter")
 	}
-	pause(8 * time.Second) // what is tried again is not said again
+	pause(4 * time.Second) // what is tried again is not said again
 	for n, want := range map[*lab.Node]string{
 		gate: "cannot be a gateway",
 		node: "sources of packets into the mesh are not checked",

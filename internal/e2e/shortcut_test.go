@@ -53,9 +53,9 @@ func operatorSaw(n *lab.Node) (packets uint64) {
 // A rule of the operator's on the forward hook is what turns it off.
 func TestA14_ShortcutWhileTunnelsRotate(t *testing.T) {
 	t.Parallel()
-	turn := 2 * time.Second
+	turn, length := 2*time.Second, 6*time.Second
 	if lab.Factor() > 1 {
-		turn *= 2
+		turn, length = 4*time.Second, 8*time.Second
 	}
 	// 0 and 2 have two ways: by 1 and by 3.
 	m := lab.New(t).Mesh(lab.MeshConfig{Nodes: 4, Tunnels: 3, Refresh: turn, Talk: ring(4)})
@@ -64,7 +64,7 @@ func TestA14_ShortcutWhileTunnelsRotate(t *testing.T) {
 	// On a machine that other programs use, packets are lost for their sake, now with
 	// it and now without. What the shortcut loses, it would lose each time.
 	for try := 1; ; try++ {
-		lost, past, seen := rotationLoss(t, m, 3*turn)
+		lost, past, seen := rotationLoss(t, m, length)
 		if past[true] == 0 || past[false] != 0 || seen == 0 {
 			t.Errorf("past the stack: %d with the shortcut, %d without; the operator's rule saw %d", past[true], past[false], seen)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"re6st/internal/fib"
+	"re6st/internal/lab/solo"
 )
 
 // followed is a copy of the kernel's decisions that FollowFIB keeps.
@@ -180,14 +181,17 @@ func TestFIBEqualsKernel(t *testing.T) {
 	i, _ := install(t, h, p)
 	f := follow(t)
 	c := chance{rand.New(rand.NewPCG(6, 1))}
-	forwarded := 0
+	forwarded, each := 0, 60
+	if solo.Factor() > 1 {
+		each = 20 // the kernel is asked by a program for each
+	}
 	for round := range 8 {
 		storm(t, c, round)
 		if round == 5 { // another's rule before ours
 			ip(t, "-6 rule add from 2001:db8:42:8000::/50 lookup main priority 25000")
 			ip(t, "-4 rule add iif re6st-0000 to 10.42.128.0/18 lookup main priority 25000")
 		}
-		for range 60 {
+		for range each {
 			src, dst := c.addr6(), c.addr6()
 			if c.IntN(3) == 0 {
 				src, dst = c.addr4(), c.addr4()
@@ -219,7 +223,7 @@ func TestFIBEqualsKernel(t *testing.T) {
 			}
 		}
 	}
-	if forwarded < 50 {
+	if forwarded < each*8/10 {
 		t.Errorf("%d packets of all were forwarded: the tables were too dull", forwarded)
 	}
 	must(t, i.Remove())
