@@ -254,6 +254,12 @@ func covers(p, inner netip.Prefix) bool {
 // source; where none of its sources fits, the next shorter destination (RFC 9079,
 // section 3.1). Where there is a route from a source, one from anywhere to the very
 // same destination is not seen, unless that is a default route: this is Linux' own.
+//
+// And so is this: where a route from a source goes, and there is a longer destination,
+// Linux may lose sight of the others of its destination (fib6_purge_rt in
+// net/ipv6/ip6_fib.c takes the longer one's for what the node stands for), and answer
+// that there is no way. Who cannot see what the kernel sees leaves it to the kernel.
+// Default routes, which are what a mesh has from sources, are safe: theirs is the root.
 func (w way) route(src netip.Prefix) (netip.Prefix, Route, bool) {
 	for _, s := range w.steps {
 		best, isSpecific := -1, false
@@ -272,7 +278,8 @@ func (w way) route(src netip.Prefix) (netip.Prefix, Route, bool) {
 		}
 		if best >= 0 {
 			r := s.routes[best]
-			if slices.ContainsFunc(s.routes, func(o Route) bool { return o.TOS != 0 }) {
+			isDoubtful := isSpecific && s.dst.Bits() > 0
+			if isDoubtful || slices.ContainsFunc(s.routes, func(o Route) bool { return o.TOS != 0 }) {
 				r.Ordinary, r.Throw = false, false
 			}
 			return s.dst, r, true

@@ -72,12 +72,16 @@ func (m reference) table(src, dst netip.Addr) (best Route, ok bool) {
 		if len(candidates) == 0 {
 			continue
 		}
-		return slices.MinFunc(candidates, func(a, b Route) int {
+		best := slices.MinFunc(candidates, func(a, b Route) int {
 			if a.Src.Bits() != b.Src.Bits() {
 				return b.Src.Bits() - a.Src.Bits()
 			}
 			return int(int64(a.Priority) - int64(b.Priority))
-		}), true
+		})
+		if best.Src.IsValid() && bits > 0 {
+			best.Ordinary, best.Throw = false, false // the kernel may have lost sight of it
+		}
+		return best, true
 	}
 	return Route{}, false
 }
