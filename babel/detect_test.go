@@ -9,6 +9,16 @@ import (
 // How long packets are lost when a link is cut, over many seeds: "to beat" 4 to 7
 // and 12, in virtual time.
 
+func isSoak() bool { return os.Getenv("RE6ST_SOAK") != "" }
+
+// trials is how many seeds are tried: all, or outside of soak a third.
+func trials(all uint64) uint64 {
+	if isSoak() {
+		return all
+	}
+	return all / 3
+}
+
 // diamond is a source and a destination with two ways between them.
 func (w *world) diamond(kind Kind, hello time.Duration) (from, to *node) {
 	for range 4 {
@@ -76,7 +86,7 @@ var shapes = []shape{{"diamond", (*world).diamond}, {"ring of 6", (*world).ring}
 func measure(t *testing.T, s shape, kind Kind, hello time.Duration, cut func(w *world, c *cable)) []time.Duration {
 	t.Helper()
 	var all []time.Duration
-	for seed := range uint64(40) {
+	for seed := range trials(40) {
 		w := newWorld(t, seed)
 		from, to := s.make(w, kind, hello)
 		w.run(40*time.Second + time.Duration(w.rand.Int64N(int64(max(hello, 4*time.Second)))))
@@ -149,7 +159,7 @@ func TestBeat7_Heal(t *testing.T) {
 	for _, kind := range []Kind{Wired, Tunnel} {
 		for _, isSilent := range []bool{true, false} {
 			var all []time.Duration
-			for seed := range uint64(40) {
+			for seed := range trials(40) {
 				w := newWorld(t, seed)
 				from, to := w.ring(kind, 0)
 				near := w.nodes[1]
@@ -196,11 +206,11 @@ func TestBeat7_Heal(t *testing.T) {
 // The same in both shapes with all Hello intervals, as make bench-babel does it:
 // the link in use is cut and heals, again and again, at other moments.
 func TestBeat7_HealsLoseNothing(t *testing.T) {
-	seeds, rounds := uint64(3), 4
-	if os.Getenv("RE6ST_SOAK") != "" {
-		seeds = 60
+	const rounds = 4
+	seeds, heals := trials(6), 0
+	if isSoak() {
+		seeds *= 10
 	}
-	heals := 0
 	for _, kind := range []Kind{Wired, Tunnel} {
 		for _, hello := range []time.Duration{0, time.Second, 200 * time.Millisecond} {
 			for _, s := range shapes {
@@ -252,13 +262,14 @@ func (w *world) healOnce(from, to *node, hello time.Duration, isSilent bool) (lo
 // link must be left within seconds. With Hellos as fast as they are where a mesh
 // carries traffic nobody is late.
 func TestBeat12_LossyLinkIsLeft(t *testing.T) {
-	const seeds, soon = 60, 15 * time.Second
+	const soon = 15 * time.Second
+	seeds := trials(60)
 	for _, kind := range []Kind{Wired, Tunnel} {
 		for _, hello := range []time.Duration{time.Second, 300 * time.Millisecond} {
 			var all []time.Duration
 			worst := 0.0
 			late, lateUnseen := 0, 0
-			for seed := range uint64(seeds) {
+			for seed := range seeds {
 				x := leaveLossy(t, seed, kind, hello)
 				all = append(all, x.left)
 				worst = max(worst, x.lost)

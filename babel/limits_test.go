@@ -5,7 +5,6 @@ import (
 	"flag"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -17,10 +16,10 @@ import (
 var attackTime = flag.Duration("attack", attackDefault(), "virtual time of each attack (10m: the whole T-12)")
 
 func attackDefault() time.Duration {
-	if os.Getenv("RE6ST_SOAK") != "" {
+	if isSoak() {
 		return 10 * time.Minute
 	}
-	return 10 * time.Second
+	return 5 * time.Second
 }
 
 // A siege is a router between an attacker, on link 1, and honest neighbours on
@@ -364,7 +363,7 @@ var attacks = []struct {
 // T-12, from each kind of attack: memory, packets and octets out stay within the
 // bounds below; what honest neighbours say gets through in time.
 //
-//re6st:reduced 10 of 600 seconds of each attack; full in make soak
+//re6st:reduced 5 of 600 seconds of each attack; full in make soak
 func TestT12_Attacks(t *testing.T) {
 	for _, x := range attacks {
 		t.Run(x.name, func(t *testing.T) {
