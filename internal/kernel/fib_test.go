@@ -184,7 +184,7 @@ func TestFIBEqualsKernel(t *testing.T) {
 	c := chance{rand.New(rand.NewPCG(6, 1))}
 	forwarded, each := 0, 60
 	if solo.Factor() > 1 {
-		each = 20 // the kernel is asked by a program for each
+		each = 10 // the kernel is asked by a program for each
 	}
 	for round := range 8 {
 		storm(t, c, round)
