@@ -27,12 +27,12 @@ wireguard: ## make our copy of wireguard-go's device again: after a change of it
 setup: ## install the Debian packages that the tests need
 	@scripts/setup test
 
-test: setup build ## all tests: pure ones and edges with -race, then the lab with real programs
+test: setup build ## all tests: edges with -race, then the engine, the simulator and the lab with real programs
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -race -p=3 -timeout=$(MINUTES) $$(scripts/packages rest) $$(scripts/packages peers) \
 		-- -p=1 -timeout=$(MINUTES) $$(scripts/packages lab)
 
 unit: ## the tests without the lab, without -race: the quick round
-	@$(GO) run ./scripts/verdict -timeout=$(MINUTES) $$(scripts/packages rest)
+	@$(GO) run ./scripts/verdict -timeout=$(MINUTES) ./babel $$(scripts/packages rest)
 
 lab: setup build ## the lab alone
 	@RE6ST_BIN=$(BIN) $(GO) run ./scripts/verdict -count=1 -p=1 -timeout=$(MINUTES) $$(scripts/packages lab) $$(scripts/packages peers)
