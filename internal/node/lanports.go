@@ -31,23 +31,11 @@ func (l *lanPorts) watch(ctx context.Context, d *daemon) error {
 	if len(names) == 0 || d.counting.programs == nil {
 		return nil
 	}
-	links, err := d.host.SubscribeLinks()
-	if err != nil {
-		return err
-	}
-	defer links.Close()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-links.C:
-			for _, e := range links.Take() {
-				if slices.Contains(names, e.Link.Name) {
-					l.heed(d, e)
-				}
-			}
+	return d.eachLink(ctx, func(e kernel.LinkEvent) {
+		if slices.Contains(names, e.Link.Name) {
+			l.heed(d, e)
 		}
-	}
+	})
 }
 
 func (l *lanPorts) heed(d *daemon, e kernel.LinkEvent) {
